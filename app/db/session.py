@@ -1,0 +1,64 @@
+"""The database as services use it: one ``with database.begin()`` is one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from app.errors import DatabaseUnavailable
+
+RETRY_AFTER_S = 2.0
+
+
+class Database:
+    """A pool of connections to Postgres; create one per process, after any fork."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    @classmethod
+    def connect(
+        cls, url: str, *, connect_timeout_s: float = 5.0, statement_timeout_s: float = 30.0, pool_size: int = 8
+    ) -> Database:
+        """Make the pool; no connection is opened yet."""
+        options = f"-c statement_timeout={int(statement_timeout_s * 1000)} -c timezone=UTC"
+        engine = create_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=pool_size,
+            pool_timeout=5,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": max(1, int(connect_timeout_s)), "options": options},
+        )
+        return cls(engine)
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        """One transaction, committed on leaving, rolled back on any exception.
+
+        Raises:
+            DatabaseUnavailable: Postgres cannot be reached, or the connection broke; whether a commit in flight took
+                place is then unknown, so read again before acting.
+        """
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except (OperationalError, PoolTimeout) as error:
+            raise DatabaseUnavailable("the database does not answer", retry_after_s=RETRY_AFTER_S) from error
+        except DBAPIError as error:
+            if error.connection_invalidated:
+                raise DatabaseUnavailable("the database connection broke", retry_after_s=RETRY_AFTER_S) from error
+            raise
+
+    def check(self) -> None:
+        """Raise DatabaseUnavailable unless Postgres answers."""
+        with self.begin() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self.engine.dispose()

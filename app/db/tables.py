@@ -1,0 +1,298 @@
+"""Every table, once. Migrations are checked against this file by a test.
+
+Times are ``timestamptz`` written by the database's ``now()``. Every row of a tenant carries ``tenant_id``.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Float,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    false,
+    func,
+    text,
+    true,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _moment(name: str, *, now: bool = False) -> Column[DateTime]:
+    if now:
+        return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now())
+    return Column(name, DateTime(timezone=True))
+
+
+def _count(name: str) -> Column[BigInteger]:
+    return Column(name, BigInteger, nullable=False, server_default=text("0"))
+
+
+def _tenant() -> Column[Text]:
+    return Column("tenant_id", Text, ForeignKey("tenants.id"), nullable=False)
+
+
+def _json(name: str, default: str) -> Column[JSONB]:
+    return Column(name, JSONB, nullable=False, server_default=text(f"'{default}'::jsonb"))
+
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    _moment("created_at", now=True),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _tenant(),
+    # HMAC-SHA256 of the whole key under the server's pepper; the key itself is shown once and kept nowhere.
+    Column("hash", LargeBinary, nullable=False),
+    Column("name", Text, nullable=False, server_default=""),
+    _moment("created_at", now=True),
+    _moment("last_used_at"),
+    _moment("expires_at"),
+    _moment("revoked_at"),
+    Index("ix_api_keys_tenant_id", "tenant_id"),
+)
+
+files = Table(
+    "files",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _tenant(),
+    Column("purpose", Text, nullable=False),
+    Column("filename", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("sha256", Text),
+    # An uploaded file is one object; an output or error file is the parts of a job, read in their order.
+    Column("object_key", Text),
+    Column("job_id", Text, ForeignKey("jobs.id")),
+    _moment("created_at", now=True),
+    _moment("expires_at"),
+    _moment("deleted_at"),
+    Column("swept", Boolean, nullable=False, server_default=false()),
+    CheckConstraint("(object_key IS NULL) <> (job_id IS NULL)", name="one_source"),
+    Index("ix_files_tenant_id_created_at_id", "tenant_id", "created_at", "id"),
+    Index("ix_files_expires_at", "expires_at", postgresql_where=text("NOT swept")),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _tenant(),
+    Column("dialect", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("endpoint", Text, nullable=False),
+    Column("model", Text),
+    Column("model_version", Text),
+    Column("pool", Text),
+    Column("priority", Text, nullable=False),
+    Column("completion_window", Text, nullable=False),
+    Column("on_deadline", Text, nullable=False, server_default="expire"),
+    Column("max_attempts", SmallInteger, nullable=False, server_default=text("3")),
+    Column("item_timeout_s", Float),
+    Column("on_oversize", Text, nullable=False, server_default="fail"),
+    _json("parameters", "{}"),
+    _json("metadata", "{}"),
+    # The input: one object of JSONL. ``input_file_id`` is set where the client uploaded it.
+    Column("input_file_id", Text, ForeignKey("files.id", use_alter=True)),
+    Column("input_key", Text, nullable=False),
+    Column("input_size_bytes", BigInteger, nullable=False),
+    Column("n_items", BigInteger),
+    Column("prepare_token", Text),
+    _moment("prepare_until"),
+    Column("prepare_attempts", Integer, nullable=False, server_default=text("0")),
+    _json("validation_errors", "[]"),
+    Column("failure", JSONB),
+    Column("attempt_runs", Integer, nullable=False, server_default=text("0")),
+    # Why the job is ending early: ``cancelled`` or ``expired``; null while it may still run.
+    Column("stop_reason", Text),
+    Column("last_part_seq", Integer, nullable=False, server_default=text("0")),
+    # The outcome, written once by the finaliser.
+    Column("final", JSONB),
+    Column("output_file_id", Text),
+    Column("error_file_id", Text),
+    Column("output_expires_after_s", Integer),
+    Column("schedule_id", Text, ForeignKey("schedules.id")),
+    _moment("created_at", now=True),
+    _moment("deadline_at"),
+    _moment("queued_at"),
+    _moment("started_at"),
+    _moment("cancelling_at"),
+    _moment("finalizing_at"),
+    _moment("finished_at"),
+    _moment("results_expire_at"),
+    Column("results_swept", Boolean, nullable=False, server_default=false()),
+    Index("ix_jobs_tenant_id_created_at_id", "tenant_id", "created_at", "id"),
+    Index(
+        "ix_jobs_live",
+        "state",
+        postgresql_where=text("state NOT IN ('succeeded', 'partially_succeeded', 'failed', 'expired', 'cancelled')"),
+    ),
+)
+
+chunks = Table(
+    "chunks",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    _tenant(),
+    Column("job_id", Text, ForeignKey("jobs.id"), nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("state", Text, nullable=False, server_default="pending"),
+    # Where its items stand in the input: one byte range, or for a recovery chunk explicit items
+    # [[index, offset, length, attempts so far], ...].
+    Column("byte_start", BigInteger, nullable=False),
+    Column("byte_end", BigInteger, nullable=False),
+    Column("first_index", BigInteger, nullable=False),
+    Column("n_items", Integer, nullable=False),
+    Column("items", JSONB),
+    Column("estimated_tokens", BigInteger, nullable=False),
+    Column("estimated_s", Float, nullable=False),
+    _moment("not_before"),
+    Column("queue", Text),
+    Column("grants", Integer, nullable=False, server_default=text("0")),
+    _moment("granted_at"),
+    Column("attempt", Integer, nullable=False, server_default=text("0")),
+    Column("worker_deaths", Integer, nullable=False, server_default=text("0")),
+    Column("lease_token", Text),
+    Column("lease_holder", Text),
+    _moment("lease_until"),
+    _moment("claimed_at"),
+    _moment("finished_at"),
+    _count("n_succeeded"),
+    _count("n_failed"),
+    _count("n_deferred"),
+    _count("input_tokens"),
+    _count("output_tokens"),
+    Column("device_s", Float, nullable=False, server_default=text("0")),
+    _json("errors_by_code", "{}"),
+    _moment("created_at", now=True),
+    UniqueConstraint("job_id", "ordinal"),
+    Index("ix_chunks_live", "state", "job_id", postgresql_where=text("state IN ('pending', 'granted', 'running')")),
+)
+
+result_parts = Table(
+    "result_parts",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    _tenant(),
+    Column("job_id", Text, ForeignKey("jobs.id"), nullable=False),
+    Column("chunk_id", BigInteger, ForeignKey("chunks.id")),
+    # Place in the job's result stream; given under the job row's lock, so the stream only grows at its end.
+    Column("seq", Integer, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("object_key", Text, nullable=False, unique=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("n_items", Integer, nullable=False),
+    Column("sha256", Text, nullable=False),
+    _moment("created_at", now=True),
+    UniqueConstraint("job_id", "seq"),
+    CheckConstraint("outcome IN ('succeeded', 'failed', 'cancelled', 'expired')", name="outcome"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    _tenant(),
+    Column("job_id", Text, ForeignKey("jobs.id"), nullable=False),
+    Column("chunk_id", BigInteger),
+    Column("kind", Text, nullable=False),
+    _json("data", "{}"),
+    _moment("created_at", now=True),
+    Index("ix_events_job_id_id", "job_id", "id"),
+)
+
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _tenant(),
+    Column("name", Text, nullable=False),
+    Column("cron", Text, nullable=False),
+    Column("timezone", Text, nullable=False),
+    _json("job_template", "{}"),
+    _json("source", "{}"),
+    Column("due_by", Text),
+    Column("enabled", Boolean, nullable=False, server_default=true()),
+    _moment("created_at", now=True),
+    _moment("next_tick_at"),
+    _moment("deleted_at"),
+    Index("ix_schedules_next_tick_at", "next_tick_at", postgresql_where=text("enabled AND deleted_at IS NULL")),
+)
+
+schedule_runs = Table(
+    "schedule_runs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _tenant(),
+    Column("schedule_id", Text, ForeignKey("schedules.id"), nullable=False),
+    # The tick this run belongs to; null for a run asked for by hand. One run a tick, however many beats there are.
+    _moment("tick_at"),
+    # Ids of the jobs made: one per source file.
+    _json("job_ids", "[]"),
+    Column("problem", Text),
+    _moment("created_at", now=True),
+    UniqueConstraint("schedule_id", "tick_at"),
+)
+
+workers = Table(
+    "workers",
+    metadata,
+    Column("queue", Text, primary_key=True),
+    Column("pool", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("incarnation", Text, nullable=False),
+    _json("warm_models", "[]"),
+    _moment("started_at", now=True),
+    _moment("seen_at", now=True),
+)
+
+model_rates = Table(
+    "model_rates",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("version", Text, primary_key=True),
+    Column("pool", Text, primary_key=True),
+    # Estimated tokens per device second, smoothed over finished chunks.
+    Column("tokens_per_s", Float, nullable=False),
+    _moment("updated_at", now=True),
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    Column("queue", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("task", Text),
+    _json("message", "{}"),
+    _moment("created_at", now=True),
+)

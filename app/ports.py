@@ -1,0 +1,157 @@
+"""What the core asks of the outside, as protocols. Adapters live beside what they adapt.
+
+An adapter turns its vendor's errors into ours at its own line, with the cause kept, and gives every network
+call a connect and a read timeout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, BinaryIO, Protocol
+
+from app.domain.items import InputItem, ItemOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object that is durably stored."""
+
+    key: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListedObject:
+    """An object as a listing shows it."""
+
+    key: str
+    size_bytes: int
+    modified_at: datetime
+
+
+class ObjectReader(Protocol):
+    """An open object; bytes come as they arrive from the store."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to ``size`` bytes, b"" at the end.
+
+        Raises:
+            StorageUnavailable: the connection broke or the object came short.
+        """
+        ...
+
+
+class ObjectStore(Protocol):
+    """A bucket. Keys are made by the server and never hold a client's text."""
+
+    def put(self, key: str, source: BinaryIO, *, size_bytes: int | None = None) -> StoredObject:
+        """Store all of ``source``, holding at most one part of it in memory; hash it on the way.
+
+        Args:
+            size_bytes: its length where known; a source that ends early is refused and leaves no object.
+        Raises:
+            StorageUnavailable: nothing was stored.
+        """
+        ...
+
+    def open(self, key: str, *, start: int = 0, length: int | None = None) -> AbstractContextManager[ObjectReader]:
+        """Open ``length`` bytes from ``start``.
+
+        Raises:
+            ObjectMissing: there is no such key.
+            StorageUnavailable: the store did not answer.
+        """
+        ...
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete keys; a key that is not there is no error."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[ListedObject]:
+        """All objects under a prefix, in the order of their keys."""
+        ...
+
+    def check(self) -> None:
+        """Raise StorageUnavailable unless the bucket answers."""
+        ...
+
+
+@dataclass(slots=True)
+class RunStats:
+    """What a run of the engine cost, filled in while it runs."""
+
+    device_s: float = 0.0
+    """Seconds in which the device computed for this run."""
+
+
+class ItemRunner(Protocol):
+    """The engines, seen from the core."""
+
+    def run(
+        self,
+        *,
+        endpoint: str,
+        model: str,
+        version: str,
+        items: Iterable[InputItem],
+        should_stop: Callable[[], bool],
+        stats: RunStats,
+        on_oversize: str = "fail",
+    ) -> Iterator[ItemOutcome]:
+        """Yield exactly one outcome per item, in any order; fewer only once ``should_stop()`` is true."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A chunk that may run now, and where."""
+
+    chunk_id: int
+    queue: str
+    grant: int
+
+
+class WorkPublisher(Protocol):
+    """The only way work gets into the broker."""
+
+    def publish_prepare(self, job_id: str) -> None:
+        """Ask a control worker to validate and plan a job.
+
+        Raises:
+            BrokerUnavailable: the message was not confirmed.
+        """
+        ...
+
+    def publish_wave(self, job_id: str, grants: Sequence[Grant]) -> None:
+        """Send the granted chunks of one job as one chord whose body is the job's ``finish_wave``.
+
+        Raises:
+            BrokerUnavailable: some messages may have been sent; sending them again is harmless.
+        """
+        ...
+
+    def publish_finish(self, job_id: str) -> None:
+        """Ask a control worker to look whether a job can be finalised."""
+        ...
+
+    def ready_counts(self, queues: Sequence[str]) -> dict[str, int]:
+        """Messages that wait in each queue, not counting those a worker holds."""
+        ...
+
+
+class SyncLane(Protocol):
+    """Answers a request while the client waits."""
+
+    def call(self, *, pool: str, request: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        """Send ``request`` to any worker of ``pool`` and wait for its reply.
+
+        Raises:
+            SyncTimedOut: no reply in time.
+            NoWorkerForModel: nobody listens there.
+            BrokerUnavailable: the broker did not take it.
+        """
+        ...

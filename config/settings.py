@@ -1,0 +1,182 @@
+"""Everything Nightshift reads from its environment, once, typed and frozen.
+
+This is the only module that looks at ``os.environ``. A missing or unreadable value stops the process
+at boot and names the variable. ``docs/configuration.md`` is generated from the fields below.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+PREFIX = "NIGHTSHIFT_"
+_QUEUE_NAME = re.compile(r"^[a-z][a-z0-9]*\.[0-9]{1,3}$")
+
+
+class SettingsError(Exception):
+    """A variable is missing or cannot be read; the message names it and says what it should hold."""
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _integer(value: str) -> int:
+    return int(value)
+
+
+def _number(value: str) -> float:
+    return float(value)
+
+
+def _path(value: str) -> Path:
+    return Path(value).expanduser()
+
+
+def _flag(value: str) -> bool:
+    if value.lower() in {"1", "true", "yes", "on"}:
+        return True
+    if value.lower() in {"0", "false", "no", "off", ""}:
+        return False
+    raise ValueError("expected true or false")
+
+
+def _queues(value: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in value.split(",") if name.strip())
+    if not names or any(not _QUEUE_NAME.match(name) for name in names):
+        raise ValueError("expected names like gpu.0,gpu.1")
+    return names
+
+
+def _positive(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    def read_positive(value: str) -> Any:
+        number = read(value)
+        if number <= 0:
+            raise ValueError("expected a number above zero")
+        return number
+
+    return read_positive
+
+
+_REQUIRED = object()
+
+
+def _variable(help_text: str, *, default: Any = _REQUIRED, read: Callable[[str], Any] = _text, secret: bool = False) -> Any:
+    """Describe one variable: what it is for, how its text is read, whether it may be shown."""
+    metadata = {"help": help_text, "read": read, "secret": secret}
+    if default is _REQUIRED:
+        return field(metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One process's configuration. Each field ``name`` is the variable ``NIGHTSHIFT_NAME``."""
+
+    database_url: str = _variable("PostgreSQL, `postgresql+psycopg2://user:password@host:port/database`", secret=True)
+    broker_url: str = _variable("RabbitMQ (`amqp://`), or Redis (`redis://`) where no RabbitMQ can be had", secret=True)
+    redis_url: str = _variable("Redis for chord counters and rate limits; `noeviction`, an instance of its own", secret=True)
+    s3_endpoint: str = _variable("S3 server, `http://host:port` or `https://host`")
+    s3_access_key: str = _variable("S3 access key id", secret=True)
+    s3_secret_key: str = _variable("S3 secret key", secret=True)
+    s3_bucket: str = _variable("Bucket for inputs and results; must exist", default="nightshift")
+    s3_region: str = _variable("Region used in S3 signatures", default="us-east-1")
+    key_pepper: str = _variable("Secret mixed into the hash of every API key; changing it revokes all keys", secret=True)
+    admin_key: str = _variable("Key accepted on `/v1/admin/*`; empty turns those routes off", default="", secret=True)
+
+    broker_api_url: str = _variable(
+        "RabbitMQ management API, `http://user:password@host:port/api`; empty under a Redis broker", default="", secret=True
+    )
+    public_url: str = _variable("Address clients reach the API under; used in links", default="http://127.0.0.1:8000")
+    api_bind: str = _variable("Address and port the API listens on", default="127.0.0.1:8000")
+    api_workers: int = _variable("gunicorn processes", default=2, read=_positive(_integer))
+    api_threads: int = _variable("Threads in each gunicorn process", default=16, read=_positive(_integer))
+    metrics_bind: str = _variable("Operators' address for `/metrics`", default="127.0.0.1:9100")
+    metrics_dir: Path = _variable(
+        "Folder where processes share their counters; empty at each start of the stack",
+        default=Path("/tmp/nightshift-metrics"),
+        read=_path,
+    )
+
+    queues: tuple[str, ...] = _variable(
+        "Pinned device queues, one per GPU worker; the part before the dot is the pool", default=("cpu.0",), read=_queues
+    )
+    models_file: Path = _variable(
+        "The models served (YAML)", default=Path(__file__).with_name("models.yaml"), read=_path
+    )
+    cache_dir: Path = _variable("Folder for exported and compiled models", default=Path("~/.cache/nightshift").expanduser(), read=_path)
+    temp_dir: Path = _variable("Folder for result parts on their way to S3", default=Path("/tmp"), read=_path)
+
+    chunk_target_s: float = _variable("Estimated device seconds of one chunk", default=10.0, read=_positive(_number))
+    chunk_max_items: int = _variable("Items in one chunk at most", default=5_000, read=_positive(_integer))
+    lease_s: float = _variable("A worker's lease on a chunk; renewed at a third of it", default=30.0, read=_positive(_number))
+    grant_patience_s: float = _variable(
+        "How long a published chunk may be missing from its queue before it is published again", default=5.0, read=_positive(_number)
+    )
+    worker_silence_s: float = _variable(
+        "A worker silent for this long is taken for dead", default=20.0, read=_positive(_number)
+    )
+    dispatch_interval_s: float = _variable("The dispatcher looks at least this often", default=1.0, read=_positive(_number))
+    max_worker_deaths: int = _variable(
+        "Deaths on one chunk before it is cut in halves to find the item that kills", default=2, read=_positive(_integer)
+    )
+    sync_timeout_s: float = _variable("Deadline of a synchronous request", default=30.0, read=_positive(_number))
+
+    max_file_bytes: int = _variable("Largest upload", default=200 * 1024 * 1024, read=_positive(_integer))
+    max_inline_bytes: int = _variable("Largest JSON request body", default=64 * 1024 * 1024, read=_positive(_integer))
+    max_inline_items: int = _variable("Items in `inputs` at most", default=10_000, read=_positive(_integer))
+    max_job_items: int = _variable("Lines in one job's file at most", default=50_000, read=_positive(_integer))
+    max_line_bytes: int = _variable("Longest line of an input file", default=4 * 1024 * 1024, read=_positive(_integer))
+    max_queued_jobs: int = _variable("Unfinished jobs of one tenant before 429 `queue_full`", default=20_000, read=_positive(_integer))
+    file_retention_s: int = _variable("Life of an uploaded file", default=30 * 86_400, read=_positive(_integer))
+    results_retention_s: int = _variable("Life of a finished job's results", default=30 * 86_400, read=_positive(_integer))
+    orphan_age_s: int = _variable("Age at which an object that no row names is swept", default=86_400, read=_positive(_integer))
+
+    connect_timeout_s: float = _variable("Connect timeout towards every backing service", default=5.0, read=_positive(_number))
+    storage_timeout_s: float = _variable("Read timeout towards the object store", default=30.0, read=_positive(_number))
+    broker_timeout_s: float = _variable("Read and write timeout towards the broker", default=8.0, read=_positive(_number))
+    statement_timeout_s: float = _variable("Longest SQL statement", default=30.0, read=_positive(_number))
+
+    sentry_dsn: str = _variable("Sentry DSN; empty turns it off", default="", secret=True)
+    environment: str = _variable("Name of this installation in Sentry and logs", default="local")
+    log_level: str = _variable("debug, info, warning or error", default="info")
+
+    @property
+    def broker_is_redis(self) -> bool:
+        """Whether Redis stands in for RabbitMQ."""
+        return self.broker_url.startswith(("redis://", "rediss://"))
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Settings:
+        """Read every variable.
+
+        Raises:
+            SettingsError: names every variable that is missing or unreadable, all at once.
+        """
+        values: dict[str, Any] = {}
+        problems: list[str] = []
+        for spec in dataclasses.fields(cls):
+            name = PREFIX + spec.name.upper()
+            text = environ.get(name)
+            if text is None:
+                if spec.default is dataclasses.MISSING:
+                    problems.append(f"{name} is not set: {spec.metadata['help']}")
+                continue
+            try:
+                values[spec.name] = spec.metadata["read"](text)
+            except ValueError as error:
+                shown = "(secret)" if spec.metadata["secret"] else repr(text)
+                problems.append(f"{name} is {shown}: {error}; it holds: {spec.metadata['help']}")
+        if problems:
+            raise SettingsError("\n".join(problems))
+        return cls(**values)
+
+
+def load_settings() -> Settings:
+    """Read the settings of this process from its environment."""
+    return Settings.from_environ(os.environ)
