@@ -1,0 +1,87 @@
+"""Cuts a stream of items into chunks of about equal estimated work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+BYTES_PER_TOKEN = 4
+"""English text under a WordPiece vocabulary; only used to guess before anything is measured."""
+TOKENS_PER_ITEM = 2
+"""Special tokens, and a floor under what an item costs."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedChunk:
+    """A run of neighbouring lines: bytes ``byte_start`` to ``byte_end`` (exclusive) of the input."""
+
+    ordinal: int
+    byte_start: int
+    byte_end: int
+    first_index: int
+    n_items: int
+    estimated_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkLimits:
+    """When a chunk is full: at its share of work or of items, whichever comes first."""
+
+    tokens: int
+    items: int
+
+
+def estimate_tokens(size_bytes: int, max_input_tokens: int) -> int:
+    """Guess what a line of this size costs, in tokens."""
+    return min(size_bytes // BYTES_PER_TOKEN, max_input_tokens) + TOKENS_PER_ITEM
+
+
+def chunk_limits(
+    *, input_size_bytes: int, tokens_per_s: float, target_s: float, n_workers: int, max_items: int
+) -> ChunkLimits:
+    """Choose the size of a job's chunks.
+
+    A big job gets chunks of ``target_s``. A smaller one is cut so that every worker gets about two, but not below a
+    tenth of the target, under which orchestration would show.
+    """
+    total_tokens = input_size_bytes / BYTES_PER_TOKEN
+    per_worker_s = total_tokens / tokens_per_s / max(1, n_workers) / 2
+    chunk_s = min(target_s, max(per_worker_s, target_s / 10))
+    return ChunkLimits(tokens=max(1, int(chunk_s * tokens_per_s)), items=max_items)
+
+
+class ChunkPlanner:
+    """Collects items in input order and closes a chunk whenever it is full."""
+
+    def __init__(self, limits: ChunkLimits) -> None:
+        self._limits = limits
+        self._ordinal = 0
+        self._next_index = 0
+        self._open: PlannedChunk | None = None
+
+    def add(self, *, offset: int, size_bytes: int, tokens: int) -> PlannedChunk | None:
+        """Take the next item; returns the chunk before it where that one is now closed."""
+        closed = self.close() if self._is_full(tokens) else None
+        current = self._open or PlannedChunk(self._ordinal, offset, offset, self._next_index, 0, 0)
+        self._open = PlannedChunk(
+            ordinal=current.ordinal,
+            byte_start=current.byte_start,
+            byte_end=offset + size_bytes,
+            first_index=current.first_index,
+            n_items=current.n_items + 1,
+            estimated_tokens=current.estimated_tokens + tokens,
+        )
+        self._next_index += 1
+        return closed
+
+    def close(self) -> PlannedChunk | None:
+        """The chunk that is still open, if there is one; the next item begins another."""
+        closed, self._open = self._open, None
+        if closed is not None:
+            self._ordinal += 1
+        return closed
+
+    def _is_full(self, tokens: int) -> bool:
+        current = self._open
+        return current is not None and (
+            current.n_items >= self._limits.items or current.estimated_tokens + tokens > self._limits.tokens
+        )
