@@ -1,0 +1,91 @@
+"""What commands print: tables for people, or JSON for programs under ``--json``."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar, cast
+
+import click
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+STATE_COLOURS = {
+    "succeeded": "green",
+    "ok": "green",
+    "partially_succeeded": "yellow",
+    "warning": "yellow",
+    "failed": "red",
+    "expired": "red",
+    "cancelled": "dim",
+    "running": "cyan",
+}
+
+
+def with_json(command: Command) -> Command:
+    """Give a command ``--json``, passed to it as ``as_json``."""
+    option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+    return cast(Command, option(command))
+
+
+def out() -> Console:
+    """The console of answers (stdout)."""
+    return Console(soft_wrap=True)
+
+
+def err() -> Console:
+    """The console of progress and errors (stderr)."""
+    return Console(stderr=True, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str) -> None:
+    """A table, or a sentence where there is nothing."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    out().print(table if table.row_count else empty)
+
+
+def coloured(state: str) -> str:
+    """A state in its colour."""
+    colour = STATE_COLOURS.get(state)
+    return f"[{colour}]{state}[/{colour}]" if colour else state
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return coloured(value) if isinstance(value, str) and value in STATE_COLOURS else str(value)
+
+
+def mix(counts: dict[str, int]) -> str:
+    """The outcome mix of a job in a few words: ``97 succeeded, 3 failed, 0 pending``."""
+    shown = ("succeeded", "failed", "cancelled", "expired", "running", "pending")
+    parts = [f"{counts.get(name, 0):,} {name}" for name in shown if counts.get(name)]
+    return ", ".join(parts) or "no items yet"
+
+
+def fails_with_a_sentence(*errors: type[Exception]) -> Callable[[Command], Command]:
+    """Turn these errors of a command into one sentence on stderr and exit code 1."""
+
+    def wrap(command: Command) -> Command:
+        @functools.wraps(command)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return command(*args, **kwargs)
+            except errors as error:
+                raise click.ClickException(str(error)) from error
+
+        return cast(Command, run)
+
+    return wrap

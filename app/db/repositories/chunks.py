@@ -1,0 +1,161 @@
+"""Chunks: planning, claiming under a lease, and closing them.
+
+Every write of a worker is guarded by its lease token, and every lease is counted on the database's clock.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, and_, func, or_, select, text
+from sqlalchemy.sql import ColumnElement
+
+from app.db.tables import chunks
+from app.domain.chunks import Chunk, ChunkOutcome, ItemSpan, NewChunk
+from app.domain.states import CHUNK_TRANSITIONS, LIVE_CHUNK_STATES, ChunkState, check_chunk
+from app.errors import LeaseLost
+
+_FIELDS = [chunks.c["items" if spec.name == "spans" else spec.name] for spec in dataclasses.fields(Chunk)]
+_INSERT_ROWS = 500
+
+
+class Chunks:
+    """Reads and changes chunks inside one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def insert(self, tenant_id: str, job_id: str, new: Sequence[NewChunk]) -> None:
+        """Add chunks behind those the job has; the caller holds the job's row lock."""
+        last = select(func.coalesce(func.max(chunks.c.ordinal), -1)).where(chunks.c.job_id == job_id)
+        first = self._connection.execute(last).scalar_one() + 1
+        rows = [_new_row(tenant_id, job_id, first + place, chunk) for place, chunk in enumerate(new)]
+        for start in range(0, len(rows), _INSERT_ROWS):
+            self._connection.execute(chunks.insert().values(rows[start : start + _INSERT_ROWS]))
+
+    def get(self, chunk_id: int) -> Chunk | None:
+        """One chunk, or None."""
+        row = self._connection.execute(select(*_FIELDS).where(chunks.c.id == chunk_id)).mappings().one_or_none()
+        return None if row is None else _chunk(row)
+
+    def of_job(self, job_id: str, states: Iterable[ChunkState]) -> list[Chunk]:
+        """A job's chunks in some states, in their order."""
+        query = select(*_FIELDS).where(chunks.c.job_id == job_id, chunks.c.state.in_(list(states)))
+        return [_chunk(row) for row in self._connection.execute(query.order_by(chunks.c.ordinal)).mappings()]
+
+    def count_live(self, job_id: str) -> int:
+        """Chunks of a job that are not terminal."""
+        query = select(func.count()).where(chunks.c.job_id == job_id, chunks.c.state.in_(LIVE_CHUNK_STATES))
+        return self._connection.execute(query).scalar_one()
+
+    def claim(self, chunk_id: int, *, queue: str, holder: str, token: str, lease_s: float) -> Chunk | None:
+        """Take a chunk that was granted, or whose holder is gone; the attempt is counted.
+
+        A holder is gone when its lease ran out, or when it served the very queue we serve: a queue has one worker,
+        so a redelivery to it means that the former worker, or its child, is no more. Should it still be alive
+        somewhere, its token is stale from now on.
+
+        Returns:
+            The chunk under its new lease, or None where there is nothing to do.
+        """
+        abandoned = and_(
+            chunks.c.state == ChunkState.RUNNING,
+            or_(chunks.c.lease_until < func.now(), and_(chunks.c.queue == queue, chunks.c.lease_holder != holder)),
+        )
+        was_running = chunks.c.state == ChunkState.RUNNING
+        statement = (
+            chunks.update()
+            .where(chunks.c.id == chunk_id, or_(chunks.c.state == ChunkState.GRANTED, abandoned))
+            .values(
+                state=ChunkState.RUNNING,
+                queue=queue,
+                attempt=chunks.c.attempt + 1,
+                worker_deaths=chunks.c.worker_deaths + func.cast(was_running, chunks.c.attempt.type),
+                lease_token=token,
+                lease_holder=holder,
+                lease_until=_from_now(lease_s),
+                claimed_at=func.now(),
+            )
+            .returning(*_FIELDS)
+        )
+        row = self._connection.execute(statement).mappings().one_or_none()
+        return None if row is None else _chunk(row)
+
+    def renew(self, chunk_id: int, *, token: str, lease_s: float) -> bool:
+        """Keep a lease; False where it is lost."""
+        statement = chunks.update().where(_held(chunk_id, token)).values(lease_until=_from_now(lease_s))
+        return self._connection.execute(statement).rowcount == 1
+
+    def finish(self, chunk_id: int, *, token: str, outcome: ChunkOutcome) -> None:
+        """Close a chunk with its outcome.
+
+        Raises:
+            LeaseLost: it is no longer ours; roll back.
+        """
+        values = {**dataclasses.asdict(outcome), "state": ChunkState.DONE, "finished_at": func.now()}
+        self._close(chunk_id, token, values)
+
+    def split(self, chunk_id: int, *, token: str) -> None:
+        """Close a chunk that smaller ones replace.
+
+        Raises:
+            LeaseLost: it is no longer ours; roll back.
+        """
+        self._close(chunk_id, token, {"state": ChunkState.SPLIT, "finished_at": func.now()})
+
+    def stop_waiting(self, job_id: str, wanted: ChunkState) -> int:
+        """Close every chunk of a job that no worker holds; returns how many."""
+        sources = [state for state in (ChunkState.PENDING, ChunkState.GRANTED) if wanted in CHUNK_TRANSITIONS[state]]
+        statement = (
+            chunks.update()
+            .where(chunks.c.job_id == job_id, chunks.c.state.in_(sources))
+            .values(state=wanted, finished_at=func.now())
+        )
+        return self._connection.execute(statement).rowcount
+
+    def hand_back(self, chunk_id: int, *, token: str) -> bool:
+        """Return a chunk unfinished, without counting it as a worker's death; False where it is not ours."""
+        check_chunk(ChunkState.RUNNING, ChunkState.PENDING)
+        statement = chunks.update().where(_held(chunk_id, token)).values(state=ChunkState.PENDING, lease_token=None)
+        return self._connection.execute(statement).rowcount == 1
+
+    def _close(self, chunk_id: int, token: str, values: dict[str, Any]) -> None:
+        check_chunk(ChunkState.RUNNING, values["state"])
+        statement = chunks.update().where(_held(chunk_id, token)).values(lease_token=None, **values)
+        if self._connection.execute(statement).rowcount != 1:
+            raise LeaseLost(f"the lease on chunk {chunk_id} is no longer ours")
+
+
+def _held(chunk_id: int, token: str) -> ColumnElement[bool]:
+    return and_(chunks.c.id == chunk_id, chunks.c.state == ChunkState.RUNNING, chunks.c.lease_token == token)
+
+
+def _from_now(seconds: float) -> ColumnElement[Any]:
+    return func.now() + text(f"interval '{float(seconds)} seconds'")
+
+
+def _new_row(tenant_id: str, job_id: str, ordinal: int, chunk: NewChunk) -> dict[str, Any]:
+    spans = None if chunk.spans is None else [list(dataclasses.astuple(span)) for span in chunk.spans]
+    return {
+        "tenant_id": tenant_id,
+        "job_id": job_id,
+        "ordinal": ordinal,
+        "byte_start": chunk.byte_start,
+        "byte_end": chunk.byte_end,
+        "first_index": chunk.first_index,
+        "n_items": chunk.n_items,
+        "items": spans,
+        "estimated_tokens": chunk.estimated_tokens,
+        "estimated_s": chunk.estimated_s,
+        "not_before": _from_now(chunk.delay_s),
+        "worker_deaths": chunk.worker_deaths,
+    }
+
+
+def _chunk(row: RowMapping) -> Chunk:
+    values = {spec.name: row[spec.name] for spec in dataclasses.fields(Chunk) if spec.name != "spans"}
+    values["state"] = ChunkState(values["state"])
+    spans = None if row["items"] is None else tuple(ItemSpan(*span) for span in row["items"])
+    return Chunk(spans=spans, **values)

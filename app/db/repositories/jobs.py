@@ -1,0 +1,229 @@
+"""Jobs: their rows, and the only way their state changes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, func, or_, select, text, tuple_
+from sqlalchemy.sql import ColumnElement, Select
+
+from app.db.repositories.events import Events
+from app.db.tables import jobs
+from app.domain.jobs import Dialect, Job, OnDeadline, OnOversize, Priority
+from app.domain.states import LIVE_JOB_STATES, JobState, check_job
+from app.errors import NotFound
+
+_FIELDS = [jobs.c[name.name] for name in dataclasses.fields(Job)]
+_ENUMS = {
+    "dialect": Dialect,
+    "state": JobState,
+    "priority": Priority,
+    "on_deadline": OnDeadline,
+    "on_oversize": OnOversize,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobFilters:
+    """What a list of jobs may be narrowed by; None means all."""
+
+    state: JobState | None = None
+    endpoint: str | None = None
+    model: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+    metadata: dict[str, str] = dataclasses.field(default_factory=dict)
+    dialect: Dialect | None = None
+
+
+class Jobs:
+    """Reads and changes jobs inside one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def insert(self, *, completion_window_s: int, values: dict[str, Any]) -> Job:
+        """Add a job; its deadline is counted from the database's clock."""
+        deadline_at = func.now() + text(f"interval '{int(completion_window_s)} seconds'")
+        statement = jobs.insert().values(deadline_at=deadline_at, **values).returning(*_FIELDS)
+        return _job(self._connection.execute(statement).mappings().one())
+
+    def get(self, tenant_id: str, job_id: str) -> Job:
+        """One job of a tenant.
+
+        Raises:
+            NotFound: no such job, or another tenant's.
+        """
+        return self._one(select(*_FIELDS).where(jobs.c.id == job_id, jobs.c.tenant_id == tenant_id), job_id)
+
+    def get_any(self, job_id: str) -> Job:
+        """One job whoever owns it; for processes that act on ids from our own messages."""
+        return self._one(select(*_FIELDS).where(jobs.c.id == job_id), job_id)
+
+    def lock(self, job_id: str) -> Job:
+        """One job, its row locked until the end of the transaction. Lock a job before its chunks."""
+        return self._one(select(*_FIELDS).where(jobs.c.id == job_id).with_for_update(), job_id)
+
+    def list(self, tenant_id: str, *, limit: int, after: str | None, filters: JobFilters) -> list[Job]:
+        """A tenant's jobs, newest first, behind the job ``after``."""
+        query = select(*_FIELDS).where(jobs.c.tenant_id == tenant_id, *_conditions(filters))
+        if after is not None:
+            cursor = self.get(tenant_id, after)
+            query = query.where(tuple_(jobs.c.created_at, jobs.c.id) < (cursor.created_at, cursor.id))
+        query = query.order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit)
+        return [_job(row) for row in self._connection.execute(query).mappings()]
+
+    def count_live(self, tenant_id: str, *, at_most: int) -> int:
+        """Unfinished jobs of a tenant, counted no further than ``at_most``."""
+        live = select(jobs.c.id).where(jobs.c.tenant_id == tenant_id, jobs.c.state.in_(LIVE_JOB_STATES)).limit(at_most)
+        return self._connection.execute(select(func.count()).select_from(live.subquery())).scalar_one()
+
+    def change_state(
+        self, job: Job, wanted: JobState, *, reason: dict[str, Any] | None = None, **values: Any
+    ) -> Job | None:
+        """Move a job from the state it was read in, and write the event.
+
+        Returns:
+            The job as it is now, or None where it had left that state meanwhile.
+        Raises:
+            StateConflict: the table does not hold this change.
+        """
+        check_job(job.state, wanted)
+        statement = (
+            jobs.update()
+            .where(jobs.c.id == job.id, jobs.c.state == job.state)
+            .values(state=wanted, **values)
+            .returning(*_FIELDS)
+        )
+        row = self._connection.execute(statement).mappings().one_or_none()
+        if row is None:
+            return None
+        data = {"from": job.state, "to": wanted, **(reason or {})}
+        Events(self._connection).append(job.tenant_id, job.id, "state", data=data)
+        return _job(row)
+
+    def update(self, job_id: str, **values: Any) -> None:
+        """Change columns other than the state."""
+        self._connection.execute(jobs.update().where(jobs.c.id == job_id).values(**values))
+
+    def next_part_seq(self, job_id: str, n_parts: int) -> int:
+        """Reserve places at the end of the result stream; returns the first. Locks the job's row."""
+        statement = (
+            jobs.update()
+            .where(jobs.c.id == job_id)
+            .values(last_part_seq=jobs.c.last_part_seq + n_parts)
+            .returning(jobs.c.last_part_seq)
+        )
+        return self._connection.execute(statement).scalar_one() - n_parts + 1
+
+    def claim_preparation(self, job_id: str, *, token: str, lease_s: float) -> tuple[Job, int] | None:
+        """Take the right to validate and plan a job.
+
+        Returns:
+            The job and how many tries there were, this one counted; None where it needs none or another has it.
+        """
+        statement = (
+            jobs.update()
+            .where(
+                jobs.c.id == job_id,
+                jobs.c.state == JobState.VALIDATING,
+                or_(jobs.c.prepare_until.is_(None), jobs.c.prepare_until < func.now()),
+            )
+            .values(
+                prepare_token=token, prepare_until=_from_now(lease_s), prepare_attempts=jobs.c.prepare_attempts + 1
+            )
+            .returning(*_FIELDS, jobs.c.prepare_attempts)
+        )
+        row = self._connection.execute(statement).mappings().one_or_none()
+        return None if row is None else (_job(row), row["prepare_attempts"])
+
+    def renew_preparation(self, job_id: str, *, token: str, lease_s: float) -> bool:
+        """Keep the right to plan a job; False where it is lost."""
+        statement = (
+            jobs.update()
+            .where(jobs.c.id == job_id, jobs.c.state == JobState.VALIDATING, jobs.c.prepare_token == token)
+            .values(prepare_until=_from_now(lease_s))
+        )
+        return self._connection.execute(statement).rowcount == 1
+
+    def release_preparation(self, job_id: str, *, token: str) -> None:
+        """Give the right to plan a job back before its time, so that the next try need not wait."""
+        statement = (
+            jobs.update().where(jobs.c.id == job_id, jobs.c.prepare_token == token).values(prepare_until=None)
+        )
+        self._connection.execute(statement)
+
+    def holds_preparation(self, job_id: str, *, token: str) -> bool:
+        """Lock the job's row and tell whether this token may still plan it."""
+        query = (
+            select(jobs.c.id)
+            .where(jobs.c.id == job_id, jobs.c.state == JobState.VALIDATING, jobs.c.prepare_token == token)
+            .with_for_update()
+        )
+        return self._connection.execute(query).scalar_one_or_none() is not None
+
+    def unprepared(self, limit: int) -> Sequence[str]:
+        """Jobs that wait for a planner, oldest first."""
+        query = (
+            select(jobs.c.id)
+            .where(
+                jobs.c.state == JobState.VALIDATING,
+                or_(jobs.c.prepare_until.is_(None), jobs.c.prepare_until < func.now()),
+            )
+            .order_by(jobs.c.created_at)
+            .limit(limit)
+        )
+        return self._connection.execute(query).scalars().all()
+
+    def overdue(self, limit: int) -> Sequence[str]:
+        """Live jobs whose deadline passed and which nothing has stopped yet."""
+        query = (
+            select(jobs.c.id)
+            .where(
+                jobs.c.state.in_(LIVE_JOB_STATES - {JobState.FINALIZING}),
+                jobs.c.stop_reason.is_(None),
+                jobs.c.deadline_at < func.now(),
+            )
+            .limit(limit)
+        )
+        return self._connection.execute(query).scalars().all()
+
+    def _one(self, query: Select[Any], job_id: str) -> Job:
+        row = self._connection.execute(query).mappings().one_or_none()
+        if row is None:
+            raise NotFound(f"There is no job {job_id[:80]!r}.", param="id")
+        return _job(row)
+
+
+def _from_now(seconds: float) -> ColumnElement[Any]:
+    return func.now() + text(f"interval '{float(seconds)} seconds'")
+
+
+def _job(row: RowMapping) -> Job:
+    values = {name.name: row[name.name] for name in dataclasses.fields(Job)}
+    for name, enum in _ENUMS.items():
+        values[name] = enum(values[name])
+    return Job(**values)
+
+
+def _conditions(filters: JobFilters) -> Iterable[ColumnElement[bool]]:
+    if filters.state is not None:
+        yield jobs.c.state == filters.state
+    if filters.dialect is not None:
+        yield jobs.c.dialect == filters.dialect
+    if filters.endpoint is not None:
+        yield jobs.c.endpoint == filters.endpoint
+    if filters.model is not None:
+        yield jobs.c.model == filters.model
+    if filters.created_after is not None:
+        yield jobs.c.created_at > filters.created_after
+    if filters.created_before is not None:
+        yield jobs.c.created_at < filters.created_before
+    if filters.metadata:
+        yield jobs.c.metadata.contains(filters.metadata)
+
+

@@ -1,0 +1,52 @@
+"""Rows of ``result_parts``: the immutable objects that hold a job's result lines."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sqlalchemy import Connection, func, select
+
+from app.db.tables import jobs, result_parts
+from app.domain.jobs import ResultPart
+
+_COLUMNS = (
+    result_parts.c.seq,
+    result_parts.c.outcome,
+    result_parts.c.object_key,
+    result_parts.c.size_bytes,
+    result_parts.c.n_items,
+    result_parts.c.sha256,
+)
+
+
+class Parts:
+    """The result parts of jobs, in one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def list(
+        self, tenant_id: str, job_id: str, *, outcomes: Collection[str] | None = None, from_seq: int = 0
+    ) -> list[ResultPart]:
+        """A job's parts in the order of its result stream.
+
+        Args:
+            outcomes: only parts of these; None for all.
+            from_seq: the first place wanted.
+        """
+        query = select(*_COLUMNS).where(
+            result_parts.c.tenant_id == tenant_id,
+            result_parts.c.job_id == job_id,
+            result_parts.c.seq >= from_seq,
+        )
+        if outcomes is not None:
+            query = query.where(result_parts.c.outcome.in_(outcomes))
+        rows = self._connection.execute(query.order_by(result_parts.c.seq))
+        return [ResultPart(**row._mapping) for row in rows]  # noqa: SLF001 - the documented way to a row's columns
+
+    def are_expired(self, tenant_id: str, job_id: str) -> bool:
+        """Whether a job's results have reached the end of their life."""
+        query = select(jobs.c.results_expire_at <= func.now()).where(
+            jobs.c.tenant_id == tenant_id, jobs.c.id == job_id
+        )
+        return bool(self._connection.execute(query).scalar_one_or_none())

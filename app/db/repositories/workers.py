@@ -1,0 +1,75 @@
+"""The workers that are alive, and how fast models run on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, select, text
+from sqlalchemy.dialects.postgresql import insert
+
+from app.db.tables import model_rates, workers
+
+SMOOTHING = 0.3
+"""Weight of the newest chunk in a measured rate."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveWorker:
+    """A worker heard from lately."""
+
+    queue: str
+    pool: str
+    host: str
+    incarnation: str
+    warm_models: tuple[str, ...]
+
+
+class Workers:
+    """The registry of workers inside one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def report(self, worker: LiveWorker) -> None:
+        """Write down that a worker lives; a new incarnation on its queue replaces the old."""
+        values = {
+            "pool": worker.pool,
+            "host": worker.host,
+            "incarnation": worker.incarnation,
+            "warm_models": list(worker.warm_models),
+            "seen_at": func.now(),
+        }
+        statement = insert(workers).values(queue=worker.queue, **values)
+        statement = statement.on_conflict_do_update(index_elements=["queue"], set_=values)
+        self._connection.execute(statement)
+
+    def live(self, *, silence_s: float) -> list[LiveWorker]:
+        """Workers heard from within ``silence_s``."""
+        heard = func.now() - text(f"interval '{float(silence_s)} seconds'")
+        query = select(workers).where(workers.c.seen_at > heard).order_by(workers.c.queue)
+        return [
+            LiveWorker(row.queue, row.pool, row.host, row.incarnation, tuple(row.warm_models))
+            for row in self._connection.execute(query)
+        ]
+
+    def leave(self, *, queue: str, incarnation: str) -> None:
+        """Write down that a worker stopped in good order."""
+        gone = workers.delete().where(workers.c.queue == queue, workers.c.incarnation == incarnation)
+        self._connection.execute(gone)
+
+    def rate(self, *, model: str, version: str, pool: str) -> float | None:
+        """Measured tokens per device second, where anything was measured."""
+        query = select(model_rates.c.tokens_per_s).where(
+            model_rates.c.model == model, model_rates.c.version == version, model_rates.c.pool == pool
+        )
+        return self._connection.execute(query).scalar_one_or_none()
+
+    def learn_rate(self, *, model: str, version: str, pool: str, tokens_per_s: float) -> None:
+        """Move a measured rate towards what the newest chunk showed."""
+        statement = insert(model_rates).values(model=model, version=version, pool=pool, tokens_per_s=tokens_per_s)
+        smoothed = model_rates.c.tokens_per_s * (1 - SMOOTHING) + tokens_per_s * SMOOTHING
+        statement = statement.on_conflict_do_update(
+            index_elements=["model", "version", "pool"], set_={"tokens_per_s": smoothed, "updated_at": func.now()}
+        )
+        self._connection.execute(statement)
+

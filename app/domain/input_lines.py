@@ -1,0 +1,215 @@
+"""What an input line must be before its job may run, and what it says.
+
+A line that is not a JSON object, or has no usable or a repeated ``custom_id``, refuses the whole input. In the OpenAI
+dialect ``method``, ``url`` and ``model`` are checked here as well. Whatever is wrong only with a line's *body* is left
+to the item itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from app.domain.items import InputItem, ItemErrorCode, ItemFailed
+from app.domain.jobs import Dialect
+from app.domain.jsonl import Line
+
+CUSTOM_ID_MAX_CHARS = 512
+MAX_DEPTH = 100
+MAX_REPORTED_PROBLEMS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class LineProblem:
+    """Why a line refuses its whole input; ``line`` counts from 1, None where the input as a whole is meant."""
+
+    line: int | None
+    code: str
+    message: str
+    param: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The shape in which jobs keep and show it."""
+        return {"line": self.line, "code": self.code, "message": self.message, "param": self.param}
+
+
+@dataclass(slots=True)
+class InputCheck:
+    """Checks the lines of one input, one after another, and remembers what spans lines.
+
+    Memory: 16 bytes of hash and a number per line; the number of lines is capped.
+    """
+
+    dialect: Dialect
+    endpoint: str
+    max_items: int
+    max_line_bytes: int
+    model: str | None = None
+    """The job's model; where the job names none, the first line's that names one."""
+    n_items: int = 0
+    problems: list[LineProblem] = field(default_factory=list)
+    n_problems: int = 0
+    _first_seen: dict[bytes, int] = field(default_factory=dict)
+
+    def check(self, line: Line) -> bool:
+        """Check the next line; True where it may run."""
+        self.n_items += 1
+        if self.n_items > self.max_items:
+            if self.n_items == self.max_items + 1:
+                message = f"The input has more than {self.max_items} lines; split it into several jobs."
+                self._report(None, "too_many_requests_in_file", message)
+            return False
+        parsed = self._parse(line)
+        return parsed is not None and self._check_request(line.number, parsed)
+
+    @property
+    def is_over_limit(self) -> bool:
+        """Whether reading on is pointless: there are too many lines."""
+        return self.n_items > self.max_items
+
+    def finish(self) -> None:
+        """Check what only the end of the input tells."""
+        if self.n_items == 0:
+            self._report(None, "empty_file", "The input has no lines; send at least one request.")
+
+    def _parse(self, line: Line) -> dict[str, Any] | None:
+        if line.data is None:
+            message = f"The line has {line.size_bytes} bytes; the limit is {self.max_line_bytes}."
+            self._report(line.number, "line_too_long", message)
+            return None
+        parsed, why = parse_object(line.data)
+        if parsed is None:
+            self._report(line.number, "invalid_json_line", why)
+        return parsed
+
+    def _check_request(self, number: int, parsed: dict[str, Any]) -> bool:
+        before = self.n_problems
+        self._check_custom_id(number, parsed.get("custom_id"))
+        if "body" not in parsed:
+            self._report(number, "missing_required_parameter", "The line has no 'body'.", "body")
+        if self.dialect is Dialect.OPENAI or "method" in parsed or "url" in parsed:
+            self._check_envelope(number, parsed)
+        body = parsed.get("body")
+        if isinstance(body, dict):
+            self._check_body(number, body)
+        return self.n_problems == before
+
+    def _check_custom_id(self, number: int, custom_id: Any) -> None:
+        if custom_id is None:
+            self._report(number, "missing_required_parameter", "The line has no 'custom_id'.", "custom_id")
+        elif not isinstance(custom_id, str) or not custom_id or len(custom_id) > CUSTOM_ID_MAX_CHARS:
+            message = f"'custom_id' must be a string of 1 to {CUSTOM_ID_MAX_CHARS} characters."
+            self._report(number, "invalid_value", message, "custom_id")
+        else:
+            digest = hashlib.blake2b(custom_id.encode(), digest_size=16).digest()
+            first = self._first_seen.setdefault(digest, number)
+            if first != number:
+                message = f"'custom_id' {_shown(custom_id)} stands on line {first} already; every line needs its own."
+                self._report(number, "duplicate_custom_id", message, "custom_id")
+
+    def _check_envelope(self, number: int, parsed: dict[str, Any]) -> None:
+        if parsed.get("method") != "POST":
+            message = f"'method' must be \"POST\", not {_shown(parsed.get('method'))}."
+            self._report(number, "invalid_method", message, "method")
+        if parsed.get("url") != self.endpoint:
+            message = f"'url' must be the endpoint of the batch, {self.endpoint!r}, not {_shown(parsed.get('url'))}."
+            self._report(number, "invalid_url", message, "url")
+
+    def _check_body(self, number: int, body: dict[str, Any]) -> None:
+        model = body.get("model")
+        if self.model is None and isinstance(model, str):
+            self.model = model
+        if self.dialect is not Dialect.OPENAI:
+            return
+        if body.get("stream"):
+            self._report(number, "streaming_unsupported", "'stream' is not possible in a batch.", "body.stream")
+        if model is None:
+            self._report(number, "missing_required_parameter", "The body names no 'model'.", "body.model")
+        elif model != self.model:
+            message = f"All lines must name one model: this one names {_shown(model)}, an earlier one {_shown(self.model)}."
+            self._report(number, "mismatched_model", message, "body.model")
+
+    def _report(self, line: int | None, code: str, message: str, param: str | None = None) -> None:
+        self.n_problems += 1
+        if len(self.problems) < MAX_REPORTED_PROBLEMS:
+            self.problems.append(LineProblem(line, code, message, param))
+
+
+def parse_object(data: bytes) -> tuple[dict[str, Any] | None, str]:
+    """Parse a line that must hold one JSON object.
+
+    Returns:
+        The object and "", or None and what is wrong with the line.
+    """
+    try:
+        parsed = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        return None, f"The line is not valid JSON: {error.msg} (column {error.colno})."
+    if not isinstance(parsed, dict):
+        return None, "The line is valid JSON but not an object."
+    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _depth(data) > MAX_DEPTH:
+        return None, f"The line nests deeper than {MAX_DEPTH} levels."
+    return parsed, ""
+
+
+def _depth(data: bytes) -> int:
+    """Deepest nesting of a text already known to be valid JSON."""
+    depth = deepest = 0
+    in_string = escaped = False
+    for byte in data:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif byte == 0x5C:
+                escaped = True
+            elif byte == 0x22:
+                in_string = False
+        elif byte == 0x22:
+            in_string = True
+        elif byte in (0x7B, 0x5B):
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in (0x7D, 0x5D):
+            depth -= 1
+    return deepest
+
+
+def _shown(value: Any) -> str:
+    """A client's value as an error message may hold it: short, printable, without NUL."""
+    text = value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+    cut = text if len(text) <= 60 else text[:60] + "..."
+    return repr(cut)
+
+
+@dataclass(frozen=True, slots=True)
+class ItemDefaults:
+    """What a job adds to each of its items."""
+
+    model: str | None
+    parameters: dict[str, Any]
+    endpoint: str
+    known_models: frozenset[str]
+
+
+def read_item(parsed: dict[str, Any], *, index: int, attempt: int, defaults: ItemDefaults) -> InputItem | ItemFailed:
+    """Make an item of a line that passed :class:`InputCheck`; a wrong body becomes its failure."""
+    body = parsed.get("body")
+    if not isinstance(body, dict):
+        return ItemFailed(index, ItemErrorCode.INVALID_REQUEST, "'body' must be a JSON object.")
+    merged = {**defaults.parameters, **body}
+    model = merged.setdefault("model", defaults.model)
+    if model is None:
+        return ItemFailed(index, ItemErrorCode.MISSING_REQUIRED_PARAMETER, "Neither the item nor its job names a 'model'.")
+    if model != defaults.model:
+        return _wrong_model(index, model, defaults)
+    return InputItem(index=index, custom_id=parsed["custom_id"], body=merged, attempt=attempt)
+
+
+def _wrong_model(index: int, model: Any, defaults: ItemDefaults) -> ItemFailed:
+    if model not in defaults.known_models if isinstance(model, str) else True:
+        return ItemFailed(index, ItemErrorCode.MODEL_NOT_FOUND, f"There is no model {_shown(model)}; see GET /v1/models.")
+    message = f"The item names model {_shown(model)} but its job runs {_shown(defaults.model)}; send it in another job."
+    return ItemFailed(index, ItemErrorCode.INVALID_REQUEST, message)

@@ -1,0 +1,31 @@
+"""A worker says that it lives."""
+
+from __future__ import annotations
+
+from app.db.notify import notify
+from app.db.repositories.workers import LiveWorker, Workers
+from app.db.session import Database
+from config.queues import pool_of
+
+
+def register_worker(
+    *, database: Database, queue: str, host: str, incarnation: str, warm_models: tuple[str, ...], is_new: bool = False
+) -> None:
+    """Record the worker that serves ``queue``; call it every few seconds.
+
+    Args:
+        incarnation: names this very process; a restart gets another.
+        warm_models: aliases whose weights are on the device.
+        is_new: wakes the dispatcher, which may have work waiting for this worker.
+    """
+    worker = LiveWorker(queue, pool_of(queue), host, incarnation, warm_models)
+    with database.begin() as connection:
+        Workers(connection).report(worker)
+        if is_new:
+            notify(connection)
+
+
+def unregister_worker(*, database: Database, queue: str, incarnation: str) -> None:
+    """Record that the worker stopped in good order."""
+    with database.begin() as connection:
+        Workers(connection).leave(queue=queue, incarnation=incarnation)
