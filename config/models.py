@@ -1,0 +1,217 @@
+"""The models that Nightshift serves, read once from ``config/models.yaml``, typed and frozen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal, TypeVar, cast
+
+import yaml
+
+Precision = Literal["fp32", "int8"]
+Value = TypeVar("Value")
+
+ENGINES = frozenset({"sentence_transformers", "echo"})
+PRECISIONS = frozenset({"fp32", "int8"})
+
+
+class ModelsFileError(Exception):
+    """The models file cannot be used; the message names the model, the field and what it should hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """How one version of a model is loaded."""
+
+    name: str
+    package: str | None
+    """Installed Python package that holds the files; None: ``path`` is a folder on disk."""
+    path: str | None
+    """Folder of the model, inside ``package`` or absolute; None for an engine without files."""
+    precision: Precision
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """One model under the name that clients use."""
+
+    alias: str
+    engine: str
+    endpoints: tuple[str, ...]
+    pools: tuple[str, ...]
+    max_input_tokens: int
+    """Tokens in one input, special tokens counted."""
+    dimensions: int | None
+    """Length of an embedding; None where the model makes none."""
+    versions: Mapping[str, ModelVersion]
+    stable_version: str
+    list_price_per_million_tokens: Decimal
+    batch_discount: Decimal
+    """Share of the list price that a batch does not pay, 0 to 1."""
+    currency: str
+    assumed_tokens_per_second: Mapping[str, float]
+    """Pool -> rate of one worker, used until the pool has been measured."""
+    owned_by: str
+    created: int
+    """Unix seconds."""
+
+    def serves(self, endpoint: str) -> bool:
+        """Whether the model answers this route."""
+        return endpoint in self.endpoints
+
+
+def load_models(path: Path) -> Mapping[str, ModelSpec]:
+    """Read the models file into alias -> model, in the order of the file.
+
+    Raises:
+        ModelsFileError: the file is missing, is not YAML, or a field is wrong.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise ModelsFileError(f"cannot read the models file {path}: {error}") from error
+    entries = document.get("models") if isinstance(document, dict) else None
+    if not isinstance(entries, list) or not entries:
+        raise ModelsFileError(f"{path} holds no list `models`")
+    models = [_model(entry, at=f"{path}, model {number}") for number, entry in enumerate(entries, start=1)]
+    by_alias = {model.alias: model for model in models}
+    if len(by_alias) != len(models):
+        raise ModelsFileError(f"{path} names a model twice")
+    return MappingProxyType(by_alias)
+
+
+def _model(entry: Any, *, at: str) -> ModelSpec:
+    fields = _Fields(entry, at=at)
+    at = f"{at} ({fields.take('alias', _text)})"
+    spec = ModelSpec(
+        alias=fields.take("alias", _text),
+        engine=fields.take("engine", _one_of(ENGINES)),
+        endpoints=fields.take("endpoints", _texts),
+        pools=fields.take("pools", _texts),
+        max_input_tokens=fields.take("max_input_tokens", _positive_integer),
+        dimensions=fields.take("dimensions", _positive_integer) if "dimensions" in fields else None,
+        versions=fields.take("versions", lambda value: _versions(value, at=at)),
+        stable_version=fields.take("stable_version", _text),
+        list_price_per_million_tokens=fields.take("list_price_per_million_tokens", _amount),
+        batch_discount=fields.take("batch_discount", _share),
+        currency=fields.take("currency", _text),
+        assumed_tokens_per_second=fields.take("assumed_tokens_per_second", _rates),
+        owned_by=fields.take("owned_by", _text),
+        created=fields.take("created", _positive_integer),
+    )
+    fields.refuse_the_rest()
+    _check_references(spec, at=at)
+    return spec
+
+
+def _check_references(spec: ModelSpec, *, at: str) -> None:
+    if spec.stable_version not in spec.versions:
+        raise ModelsFileError(f"{at}: stable_version {spec.stable_version!r} is none of {sorted(spec.versions)}")
+    unrated = [pool for pool in spec.pools if pool not in spec.assumed_tokens_per_second]
+    if unrated:
+        raise ModelsFileError(f"{at}: assumed_tokens_per_second lacks the pools {unrated}")
+
+
+def _versions(value: Any, *, at: str) -> Mapping[str, ModelVersion]:
+    if not isinstance(value, dict) or not value:
+        raise ValueError("a mapping of at least one version")
+    return MappingProxyType({str(name): _version(str(name), entry, at=at) for name, entry in value.items()})
+
+
+def _version(name: str, entry: Any, *, at: str) -> ModelVersion:
+    fields = _Fields(entry, at=f"{at}, version {name}")
+    version = ModelVersion(
+        name=name,
+        package=fields.take("package", _text) if "package" in fields else None,
+        path=fields.take("path", _text) if "path" in fields else None,
+        precision=cast(Precision, fields.take("precision", _one_of(PRECISIONS)) if "precision" in fields else "fp32"),
+    )
+    fields.refuse_the_rest()
+    return version
+
+
+class _Fields:
+    """A mapping of the file, read field by field; what was never asked for is a mistake."""
+
+    def __init__(self, entry: Any, *, at: str) -> None:
+        if not isinstance(entry, dict):
+            raise ModelsFileError(f"{at}: expected a mapping, found {type(entry).__name__}")
+        self._entry: dict[str, Any] = entry
+        self._at = at
+        self._taken: set[str] = set()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._entry
+
+    def take(self, name: str, read: Callable[[Any], Value]) -> Value:
+        """Read a required field; ``read`` raises ValueError with what it expects."""
+        if name not in self._entry:
+            raise ModelsFileError(f"{self._at}: `{name}` is missing")
+        self._taken.add(name)
+        try:
+            return read(self._entry[name])
+        except ValueError as error:
+            raise ModelsFileError(f"{self._at}: `{name}` is {self._entry[name]!r}; expected {error}") from error
+
+    def refuse_the_rest(self) -> None:
+        """Raise for fields that nobody reads: a misspelt one would be ignored in silence."""
+        unknown = sorted(map(str, self._entry.keys() - self._taken))
+        if unknown:
+            raise ModelsFileError(f"{self._at}: unknown fields {unknown}")
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("a text")
+    return value
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value:
+        raise ValueError("a list of texts")
+    return tuple(_text(element) for element in value)
+
+
+def _one_of(allowed: frozenset[str]) -> Callable[[Any], str]:
+    def read(value: Any) -> str:
+        if value not in allowed:
+            raise ValueError(f"one of {sorted(allowed)}")
+        return str(value)
+
+    return read
+
+
+def _positive_integer(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+        raise ValueError("a whole number above zero")
+    return value
+
+
+def _amount(value: Any) -> Decimal:
+    if not isinstance(value, str):
+        raise ValueError('a decimal number in quotes, such as "0.02"')
+    try:
+        amount = Decimal(value)
+    except InvalidOperation:
+        raise ValueError('a decimal number in quotes, such as "0.02"') from None
+    if not amount.is_finite() or amount < 0:
+        raise ValueError("an amount of zero or more")
+    return amount
+
+
+def _share(value: Any) -> Decimal:
+    share = _amount(value)
+    if share > 1:
+        raise ValueError("a share between 0 and 1")
+    return share
+
+
+def _rates(value: Any) -> Mapping[str, float]:
+    if not isinstance(value, dict) or not value:
+        raise ValueError("a mapping of pool to tokens per second")
+    if any(isinstance(rate, bool) or not isinstance(rate, int | float) or rate <= 0 for rate in value.values()):
+        raise ValueError("rates above zero")
+    return MappingProxyType({str(pool): float(rate) for pool, rate in value.items()})
