@@ -67,8 +67,8 @@ class ApiKeys:
         query = select(*_COLUMNS).join(tenants, tenants.c.id == api_keys.c.tenant_id)
         if tenant is not None:
             query = query.where(tenants.c.name == tenant)
-        rows = self._connection.execute(query.order_by(api_keys.c.created_at.desc(), api_keys.c.id))
-        return [ApiKey(**row._mapping) for row in rows]  # noqa: SLF001 - the documented way to a row's columns
+        rows = self._connection.execute(query.order_by(api_keys.c.created_at.desc(), api_keys.c.id)).mappings()
+        return [ApiKey(**row) for row in rows]
 
     def revoke(self, key_id: str) -> None:
         """Make a key useless from now on; revoking twice is no error.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, func, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, insert, or_, select, tuple_, update
 
 from app.db.tables import files
 from app.domain.files import File
@@ -47,7 +47,7 @@ class Files:
     ) -> File:
         """Insert a file; exactly one of ``object_key`` and ``job_id`` says where its content is."""
         expires_at = None if expires_after_s is None else func.now() + timedelta(seconds=expires_after_s)
-        row = self._connection.execute(
+        inserted = self._connection.execute(
             insert(files)
             .values(
                 id=file_id,
@@ -61,8 +61,8 @@ class Files:
                 expires_at=expires_at,
             )
             .returning(*_COLUMNS)
-        ).one()
-        return _file(row)
+        )
+        return File(**inserted.mappings().one())
 
     def get(self, tenant_id: str, file_id: str) -> File:
         """One file.
@@ -72,12 +72,11 @@ class Files:
         """
         if "\0" in file_id:
             raise _not_found(file_id)
-        row = self._connection.execute(
-            select(*_COLUMNS).where(files.c.tenant_id == tenant_id, files.c.id == file_id, _is_there())
-        ).one_or_none()
+        query = select(*_COLUMNS).where(files.c.tenant_id == tenant_id, files.c.id == file_id, _is_there())
+        row = self._connection.execute(query).mappings().one_or_none()
         if row is None:
             raise _not_found(file_id)
-        return _file(row)
+        return File(**row)
 
     def list(
         self,
@@ -102,8 +101,8 @@ class Files:
             query = self._behind(query, tenant_id, after, newest_first=newest_first)
         order = [files.c.created_at, files.c.id]
         query = query.order_by(*(column.desc() if newest_first else column.asc() for column in order))
-        rows = self._connection.execute(query.limit(limit + 1)).all()
-        return page_of([_file(row) for row in rows], limit)
+        rows = self._connection.execute(query.limit(limit + 1)).mappings()
+        return page_of([File(**row) for row in rows], limit)
 
     def delete(self, tenant_id: str, file_id: str) -> None:
         """Take a file away from its tenant; the row stays, and its content until no live job needs it.
@@ -133,10 +132,6 @@ class Files:
 
 def _is_there() -> ColumnElement[bool]:
     return and_(files.c.deleted_at.is_(None), or_(files.c.expires_at.is_(None), files.c.expires_at > func.now()))
-
-
-def _file(row: Row[Any]) -> File:
-    return File(**row._mapping)  # noqa: SLF001 - the documented way to a row's columns
 
 
 def _not_found(file_id: str, *, param: str | None = None) -> NotFound:

@@ -41,8 +41,8 @@ class Parts:
         )
         if outcomes is not None:
             query = query.where(result_parts.c.outcome.in_(outcomes))
-        rows = self._connection.execute(query.order_by(result_parts.c.seq))
-        return [ResultPart(**row._mapping) for row in rows]  # noqa: SLF001 - the documented way to a row's columns
+        rows = self._connection.execute(query.order_by(result_parts.c.seq)).mappings()
+        return [ResultPart(**row) for row in rows]
 
     def are_expired(self, tenant_id: str, job_id: str) -> bool:
         """Whether a job's results have reached the end of their life."""
