@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -180,3 +181,70 @@ class Settings:
 def load_settings() -> Settings:
     """Read the settings of this process from its environment."""
     return Settings.from_environ(os.environ)
+
+
+CLIENT_FILE = Path(".nightshift/env")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientSettings:
+    """What the command line needs to speak to a running Nightshift."""
+
+    url: str
+    api_key: str
+    admin_key: str
+    source: str
+    """Where the address came from, for messages."""
+
+    @classmethod
+    def find(cls, environ: Mapping[str, str], start: Path) -> ClientSettings:
+        """Take the environment, else ``.nightshift/env`` in ``start`` or the nearest folder above it.
+
+        The file's keys are never sent to another address than the file's own.
+
+        Raises:
+            SettingsError: neither names an address.
+        """
+        path, filed = _client_file(start)
+        url = environ.get("NIGHTSHIFT_URL") or filed.get("NIGHTSHIFT_URL", "")
+        if not url:
+            raise SettingsError(
+                "NIGHTSHIFT_URL is not set and there is no .nightshift/env in this folder or above it: start the local "
+                "stack with `make up`, or set NIGHTSHIFT_URL and NIGHTSHIFT_API_KEY"
+            )
+        known = {**(filed if url == filed.get("NIGHTSHIFT_URL") else {}), **environ}
+        return cls(
+            url=url.rstrip("/"),
+            api_key=known.get("NIGHTSHIFT_API_KEY", ""),
+            admin_key=known.get("NIGHTSHIFT_ADMIN_KEY", ""),
+            source="the environment" if environ.get("NIGHTSHIFT_URL") else str(path),
+        )
+
+
+def _client_file(start: Path) -> tuple[Path | None, dict[str, str]]:
+    """The nearest ``.nightshift/env`` at or above ``start``, and its variables."""
+    for folder in (start, *start.parents):
+        path = folder / CLIENT_FILE
+        if path.is_file():
+            return path, read_shell_variables(path.read_text(encoding="utf-8"))
+    return None, {}
+
+
+def read_shell_variables(text: str) -> dict[str, str]:
+    """The variables of ``NAME=value`` or ``export NAME=value`` lines, quoted as a shell would."""
+    words = [word for line in text.splitlines() for word in shlex.split(line, comments=True)]
+    return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+def load_client_settings() -> ClientSettings:
+    """Find the settings of the command line."""
+    return ClientSettings.find(os.environ, Path.cwd())
+
+
+def share_metrics_folder(folder: Path) -> None:
+    """Let this process and its children count into files that the operators' port adds up.
+
+    Call it before anything imports ``prometheus_client``: the library chooses at import.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
