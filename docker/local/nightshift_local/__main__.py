@@ -1,0 +1,95 @@
+"""``python docker/local/nightshift_local COMMAND``: the local stack from the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+if not __package__:
+    # Started by its path, not with -m: make the package importable under its own name.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from nightshift_local.errors import StackError
+from nightshift_local.home import find_home
+from nightshift_local.stack import Stack
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _stack() -> Stack:
+    return Stack(find_home(), _say)
+
+
+@click.group()
+def main() -> None:
+    """Run Nightshift's local stack. Its folder is $NIGHTSHIFT_HOME, else .nightshift in the project."""
+
+
+@main.command()
+@click.option("--servers-only", is_flag=True, help="Only PostgreSQL, RabbitMQ, Redis and S3; see settings.env.")
+def up(servers_only: bool) -> None:
+    """Start the stack in the background and write its addresses to the file env."""
+    _stack().up(servers_only=servers_only)
+
+
+@main.command()
+def down() -> None:
+    """Stop the stack; its data stays."""
+    _stack().down()
+
+
+@main.command()
+@click.argument("name")
+def restart(name: str) -> None:
+    """Stop one process cleanly and start it again."""
+    _stack().restart(name)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def ps(as_json: bool) -> None:
+    """Show name, pid, port and state of every process; exits 1 where nothing runs."""
+    rows = [{**dataclasses.asdict(state), "port": port} for state, port in _stack().states()]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    elif rows:
+        table = Table("name", "pid", "port", "state", "since")
+        for row in rows:
+            table.add_row(*(str(row[key] or "-") for key in ("name", "pid", "port", "state", "description")))
+        Console().print(table)
+    else:
+        _say("The stack is not running.")
+    sys.exit(0 if rows else 1)
+
+
+@main.command()
+@click.argument("names", nargs=-1)
+@click.option("--lines", default=20, show_default=True, help="Lines of each log.")
+@click.option("--follow/--no-follow", default=False, help="Keep printing.")
+def logs(names: tuple[str, ...], lines: int, follow: bool) -> None:
+    """Print the logs of all processes, or of those named."""
+    folder = find_home().logs
+    paths = [folder / f"{name}.log" for name in names] or sorted(folder.glob("*.log"))
+    missing = [path for path in paths if not path.exists()]
+    if missing or not paths:
+        raise StackError(f"There is no log {missing[0] if missing else folder}.")
+    tail = shutil.which("tail") or "/usr/bin/tail"
+    os.execv(tail, ["tail", f"--lines={lines}", *(["--follow=name"] if follow else []), *map(str, paths)])
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except StackError as error:
+        _say(f"\nerror: {error}")
+        sys.exit(1)

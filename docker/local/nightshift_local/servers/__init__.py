@@ -1,0 +1,1 @@
+"""The four backing servers: PostgreSQL, RabbitMQ, Redis and an S3 server."""
