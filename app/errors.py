@@ -142,9 +142,17 @@ class RequestTooLarge(RequestRefused):
 
 
 class RangeNotSatisfiable(RequestRefused):
-    """The Range header asks for bytes outside the content."""
+    """The Range header asks for bytes outside the content.
+
+    Attributes:
+        size_bytes: how long the content is.
+    """
 
     code = "range_not_satisfiable"
+
+    def __init__(self, message: str, *, size_bytes: int) -> None:
+        super().__init__(message)
+        self.size_bytes = size_bytes
 
 
 class StateConflict(RequestRefused):

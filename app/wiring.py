@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
 from app.db.session import Database
 from app.ports import ItemRunner, ObjectStore
 from app.storage.s3 import S3Store
-from config.models import ModelCatalog, load_models
+from config.models import ModelSpec, load_models
 from config.settings import Settings, load_settings
 
 
@@ -17,7 +18,7 @@ class Wiring:
     """What services need, in one place. Create it after any fork: it holds connections."""
 
     settings: Settings
-    models: ModelCatalog
+    models: Mapping[str, ModelSpec]
     database: Database
     storage: ObjectStore
 

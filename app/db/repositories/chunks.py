@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, and_, func, or_, select, text
+from sqlalchemy import Connection, Integer, RowMapping, and_, cast, func, or_, select
 from sqlalchemy.sql import ColumnElement
 
 from app.db.tables import chunks
@@ -72,7 +73,7 @@ class Chunks:
                 state=ChunkState.RUNNING,
                 queue=queue,
                 attempt=chunks.c.attempt + 1,
-                worker_deaths=chunks.c.worker_deaths + func.cast(was_running, chunks.c.attempt.type),
+                worker_deaths=chunks.c.worker_deaths + cast(was_running, Integer),
                 lease_token=token,
                 lease_holder=holder,
                 lease_until=_from_now(lease_s),
@@ -115,11 +116,25 @@ class Chunks:
         )
         return self._connection.execute(statement).rowcount
 
-    def hand_back(self, chunk_id: int, *, token: str) -> bool:
-        """Return a chunk unfinished, without counting it as a worker's death; False where it is not ours."""
+    def stop_running(self, chunk_id: int, *, token: str, wanted: ChunkState) -> None:
+        """Close a claimed chunk of a job that was stopped: its items did not run.
+
+        Raises:
+            LeaseLost: it is no longer ours; roll back.
+        """
+        self._close(chunk_id, token, {"state": wanted, "finished_at": func.now()})
+
+    def hand_back(self, chunk_id: int, *, token: str, delay_s: float, count_as_death: bool) -> bool:
+        """Return a chunk unfinished, to be granted again after ``delay_s``; False where it is not ours."""
         check_chunk(ChunkState.RUNNING, ChunkState.PENDING)
-        statement = chunks.update().where(_held(chunk_id, token)).values(state=ChunkState.PENDING, lease_token=None)
-        return self._connection.execute(statement).rowcount == 1
+        values = {
+            "state": ChunkState.PENDING,
+            "lease_token": None,
+            "lease_until": None,
+            "not_before": _from_now(delay_s),
+            "worker_deaths": chunks.c.worker_deaths + int(count_as_death),
+        }
+        return self._connection.execute(chunks.update().where(_held(chunk_id, token)).values(**values)).rowcount == 1
 
     def _close(self, chunk_id: int, token: str, values: dict[str, Any]) -> None:
         check_chunk(ChunkState.RUNNING, values["state"])
@@ -133,7 +148,7 @@ def _held(chunk_id: int, token: str) -> ColumnElement[bool]:
 
 
 def _from_now(seconds: float) -> ColumnElement[Any]:
-    return func.now() + text(f"interval '{float(seconds)} seconds'")
+    return func.now() + timedelta(seconds=seconds)
 
 
 def _new_row(tenant_id: str, job_id: str, ordinal: int, chunk: NewChunk) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, or_, select, text, tuple_
+from sqlalchemy import Connection, RowMapping, func, or_, select, tuple_
 from sqlalchemy.sql import ColumnElement, Select
 
 from app.db.repositories.events import Events
@@ -48,7 +48,7 @@ class Jobs:
 
     def insert(self, *, completion_window_s: int, values: dict[str, Any]) -> Job:
         """Add a job; its deadline is counted from the database's clock."""
-        deadline_at = func.now() + text(f"interval '{int(completion_window_s)} seconds'")
+        deadline_at = _from_now(completion_window_s)
         statement = jobs.insert().values(deadline_at=deadline_at, **values).returning(*_FIELDS)
         return _job(self._connection.execute(statement).mappings().one())
 
@@ -200,7 +200,7 @@ class Jobs:
 
 
 def _from_now(seconds: float) -> ColumnElement[Any]:
-    return func.now() + text(f"interval '{float(seconds)} seconds'")
+    return func.now() + timedelta(seconds=seconds)
 
 
 def _job(row: RowMapping) -> Job:

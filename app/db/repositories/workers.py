@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from app.db.tables import model_rates, workers
@@ -45,7 +46,7 @@ class Workers:
 
     def live(self, *, silence_s: float) -> list[LiveWorker]:
         """Workers heard from within ``silence_s``."""
-        heard = func.now() - text(f"interval '{float(silence_s)} seconds'")
+        heard = func.now() - timedelta(seconds=silence_s)
         query = select(workers).where(workers.c.seen_at > heard).order_by(workers.c.queue)
         return [
             LiveWorker(row.queue, row.pool, row.host, row.incarnation, tuple(row.warm_models))

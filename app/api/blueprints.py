@@ -1,0 +1,103 @@
+"""flask-smorest's blueprint, which also says who may use it and how it can refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from enum import Enum
+from typing import Any, TypeVar
+
+from flask_smorest import Blueprint
+
+from app import errors
+from app.api.error_tables import kind_of
+from app.api.request_parser import RequestParser
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+class Access(Enum):
+    """Which key a route asks for."""
+
+    TENANT = "tenant"  # a tenant's API key; the default
+    ADMIN = "admin"  # the administrator's key
+    OPEN = "open"  # none
+
+
+_ALWAYS: dict[Access, tuple[type[errors.NightshiftError], ...]] = {
+    Access.TENANT: (errors.NotAuthenticated, errors.DatabaseUnavailable),
+    Access.ADMIN: (errors.NotAuthenticated, errors.NotPermitted, errors.DatabaseUnavailable),
+    Access.OPEN: (),
+}
+_OF_A_BODY = (
+    errors.InvalidJson,
+    errors.InvalidRequest,
+    errors.MissingParameter,
+    errors.UnknownParameter,
+    errors.RequestTooLarge,
+)
+_OF_A_QUERY = (errors.InvalidRequest, errors.UnknownParameter)
+
+
+class ApiBlueprint(Blueprint):
+    """Routes that share a subject and a kind of key."""
+
+    ARGUMENTS_PARSER = RequestParser()
+
+    def __init__(self, name: str, *, access: Access = Access.TENANT, description: str, **kwargs: Any) -> None:
+        super().__init__(name, __name__, description=description, **kwargs)
+        self.access = access
+        self._prepare_doc_cbks.append(self._prepare_refusals_doc)
+
+    @staticmethod
+    def refuses(*refusals: type[errors.NightshiftError]) -> Callable[[View], View]:
+        """Document the errors that a view answers with, beside those of its key, body and query."""
+
+        def decorate(view: View) -> View:
+            view._apidoc = {**deepcopy(getattr(view, "_apidoc", {})), "refusals": refusals}  # type: ignore[attr-defined] - where flask-smorest keeps its notes
+            return view
+
+        return decorate
+
+    def _prepare_refusals_doc(self, doc: dict[str, Any], doc_info: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
+        """Write every error that an operation can answer with into its documentation."""
+        refusals = dict.fromkeys([*_ALWAYS[self.access], *_of_input(doc), *doc_info.get("refusals", ())])
+        by_status: dict[int, list[type[errors.NightshiftError]]] = {}
+        for refusal in refusals:
+            by_status.setdefault(int(kind_of(refusal).status), []).append(refusal)
+        responses = doc.setdefault("responses", {})
+        for status in [status for status in responses if str(status).isdigit() and int(status) == 400]:
+            del responses[status]  # what flask-smorest writes for every body; ours says more
+        responses.update({str(status): _error_response(kinds) for status, kinds in sorted(by_status.items())})
+        return doc
+
+
+def _of_input(doc: dict[str, Any]) -> tuple[type[errors.NightshiftError], ...]:
+    if "requestBody" in doc:
+        return _OF_A_BODY
+    return _OF_A_QUERY if doc.get("parameters") else ()
+
+
+def _error_response(refusals: list[type[errors.NightshiftError]]) -> dict[str, Any]:
+    examples = {refusal.code: {"value": _example(refusal)} for refusal in refusals}
+    schema = {"$ref": "#/components/schemas/Error"}
+    return {
+        "description": " ".join(dict.fromkeys(_first_line(refusal) for refusal in refusals)),
+        "content": {"application/json": {"schema": schema, "examples": examples}},
+    }
+
+
+def _example(refusal: type[errors.NightshiftError]) -> dict[str, Any]:
+    error = {
+        "type": kind_of(refusal).type,
+        "code": refusal.code,
+        "message": _first_line(refusal),
+        "param": "metadata" if issubclass(refusal, errors.InvalidRequest) else None,
+        "retryable": refusal.retryable,
+        "request_id": "req_0123456789abcdef01234567",
+    }
+    return {"error": error}
+
+
+def _first_line(refusal: type[errors.NightshiftError]) -> str:
+    return (refusal.__doc__ or refusal.code).strip().splitlines()[0]

@@ -1,0 +1,54 @@
+"""What a view may reach: the wiring of the process and who sends the request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from flask import Flask, current_app, g
+
+from app.domain.api_keys import Principal
+from app.services.authenticate import SeenKeys
+from app.wiring import Wiring
+
+_NAME = "nightshift"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiContext:
+    """Hangs on the Flask application."""
+
+    wiring: Wiring
+    seen_keys: SeenKeys = field(default_factory=SeenKeys)
+
+
+def install(app: Flask, context: ApiContext) -> None:
+    """Make ``context`` the one of this application."""
+    app.extensions[_NAME] = context
+
+
+def context() -> ApiContext:
+    """The context of the application that serves this request."""
+    found: ApiContext = current_app.extensions[_NAME]
+    return found
+
+
+def wiring() -> Wiring:
+    """The collaborators of this process."""
+    return context().wiring
+
+
+def set_principal(principal: Principal) -> None:
+    """Remember who sends this request."""
+    g.principal = principal
+
+
+def tenant_id() -> str:
+    """The tenant that sends this request; only on routes with ``Access.TENANT``."""
+    principal: Principal = g.principal
+    return principal.tenant_id
+
+
+def request_id() -> str:
+    """The id of this request."""
+    found: str = g.request_id
+    return found

@@ -1,0 +1,59 @@
+"""The one table from a class of error to what HTTP says about it.
+
+The stable ``code`` lives on the error itself. A test checks that every class of ``app/errors.py`` is here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from app import errors
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorKind:
+    """How a class of error is reported."""
+
+    status: HTTPStatus
+    type: str
+    """The ``type`` of the error body, in the words of the OpenAI API."""
+
+
+_REQUEST = "invalid_request_error"
+_SERVER = "server_error"
+
+INTERNAL = ErrorKind(HTTPStatus.INTERNAL_SERVER_ERROR, _SERVER)
+
+KINDS: dict[type[errors.NightshiftError], ErrorKind] = {
+    errors.RequestRefused: ErrorKind(HTTPStatus.BAD_REQUEST, _REQUEST),
+    errors.InvalidRequest: ErrorKind(HTTPStatus.BAD_REQUEST, _REQUEST),
+    errors.InvalidJson: ErrorKind(HTTPStatus.BAD_REQUEST, _REQUEST),
+    errors.MissingParameter: ErrorKind(HTTPStatus.BAD_REQUEST, _REQUEST),
+    errors.UnknownParameter: ErrorKind(HTTPStatus.BAD_REQUEST, _REQUEST),
+    errors.ContextLengthExceeded: ErrorKind(HTTPStatus.BAD_REQUEST, _REQUEST),
+    errors.NotAuthenticated: ErrorKind(HTTPStatus.UNAUTHORIZED, "authentication_error"),
+    errors.NotPermitted: ErrorKind(HTTPStatus.FORBIDDEN, "permission_error"),
+    errors.NotFound: ErrorKind(HTTPStatus.NOT_FOUND, _REQUEST),
+    errors.ModelNotFound: ErrorKind(HTTPStatus.NOT_FOUND, _REQUEST),
+    errors.MethodNotAllowed: ErrorKind(HTTPStatus.METHOD_NOT_ALLOWED, _REQUEST),
+    errors.RequestTooLarge: ErrorKind(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _REQUEST),
+    errors.RangeNotSatisfiable: ErrorKind(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, _REQUEST),
+    errors.StateConflict: ErrorKind(HTTPStatus.CONFLICT, _REQUEST),
+    errors.QueueFull: ErrorKind(HTTPStatus.TOO_MANY_REQUESTS, "rate_limit_error"),
+    errors.DependencyFailed: ErrorKind(HTTPStatus.SERVICE_UNAVAILABLE, _SERVER),
+    errors.StorageUnavailable: ErrorKind(HTTPStatus.SERVICE_UNAVAILABLE, _SERVER),
+    errors.ObjectMissing: INTERNAL,
+    errors.DatabaseUnavailable: ErrorKind(HTTPStatus.SERVICE_UNAVAILABLE, _SERVER),
+    errors.BrokerUnavailable: ErrorKind(HTTPStatus.SERVICE_UNAVAILABLE, _SERVER),
+    errors.NoWorkerForModel: ErrorKind(HTTPStatus.SERVICE_UNAVAILABLE, _SERVER),
+    errors.EngineFailed: INTERNAL,
+    errors.SyncTimedOut: ErrorKind(HTTPStatus.GATEWAY_TIMEOUT, "timeout_error"),
+    errors.OutOfDeviceMemory: INTERNAL,
+    errors.LeaseLost: INTERNAL,
+}
+
+
+def kind_of(error: type[errors.NightshiftError]) -> ErrorKind:
+    """How a class is reported: by its own line, else by that of its nearest ancestor."""
+    return next((KINDS[ancestor] for ancestor in error.__mro__ if ancestor in KINDS), INTERNAL)

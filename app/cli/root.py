@@ -1,0 +1,42 @@
+"""The group that all commands hang from."""
+
+from __future__ import annotations
+
+import click
+
+from app.cli.installation import doctor, migrate, topology
+from app.cli.jobs import cancel, jobs, results, show
+from app.cli.keys import keys
+from app.cli.models import models
+from app.cli.schedules import schedules
+from app.cli.stack import down, logs, ps, up
+from app.cli.submit import submit
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def main() -> None:
+    """Nightshift: batch inference on your own GPUs.
+
+    Commands speak to NIGHTSHIFT_URL with NIGHTSHIFT_API_KEY, from the environment or from the nearest
+    .nightshift/env, which the local stack writes.
+    """
+
+
+for _command in (
+    submit,
+    jobs,
+    show,
+    results,
+    cancel,
+    models,
+    schedules,
+    keys,
+    doctor,
+    migrate,
+    topology,
+    up,
+    down,
+    ps,
+    logs,
+):
+    main.add_command(_command)

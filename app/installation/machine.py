@@ -1,0 +1,45 @@
+"""Checks of the machine this process runs on."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from app.installation.checks import Check, failed, ok, warning
+from config.models import load_models
+from config.settings import Settings
+
+GIB = 1024**3
+SCARCE_BYTES = 2 * GIB
+TOO_LITTLE_BYTES = GIB // 4
+
+
+def check_disk(settings: Settings) -> Check:
+    """Result parts and models find room."""
+    free = {folder: _free_bytes(folder) for folder in (settings.temp_dir, settings.cache_dir)}
+    folder, least = min(free.items(), key=lambda found: found[1])
+    found = f"{least / GIB:.1f} GiB free under {folder}"
+    if least < TOO_LITTLE_BYTES:
+        return failed("disk", found, advice="free some space: workers cannot write their result parts")
+    if least < SCARCE_BYTES:
+        return warning("disk", found, advice="free some space before the next big job")
+    return ok("disk", found)
+
+
+def check_configuration(settings: Settings) -> Check:
+    """The models file can be read, and the defaults nobody should keep are not kept."""
+    try:
+        catalog = load_models(settings.models_file)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return failed("configuration", f"{settings.models_file}: {error}", advice="mend the models file")
+    del catalog
+    if not settings.admin_key:
+        return warning("configuration", "NIGHTSHIFT_ADMIN_KEY is empty", advice="set it to make API keys by the API")
+    return ok("configuration", f"models from {settings.models_file}, queues {', '.join(settings.queues)}")
+
+
+def _free_bytes(folder: Path) -> int:
+    """Free space where the folder is, or will be."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

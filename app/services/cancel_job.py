@@ -1,0 +1,36 @@
+"""Cancel a job: what waits is closed at once, what runs comes to its end, what finished is kept."""
+
+from __future__ import annotations
+
+from sqlalchemy import func
+
+from app.db.notify import notify
+from app.db.repositories.chunks import Chunks
+from app.db.repositories.jobs import Jobs
+from app.domain.jobs import JobDetails
+from app.domain.states import TERMINAL_JOB_STATES, ChunkState, JobState
+from app.errors import StateConflict
+from app.services.job_details import job_details
+from app.wiring import Wiring
+
+
+def cancel_job(*, wiring: Wiring, tenant_id: str, job_id: str) -> JobDetails:
+    """Ask for the end of a job. Asking twice is no error.
+
+    Raises:
+        NotFound: no such job, or another tenant's.
+        StateConflict: it has ended already, or its results are being closed.
+    """
+    with wiring.database.begin() as connection:
+        jobs = Jobs(connection)
+        jobs.get(tenant_id, job_id)
+        job = jobs.lock(job_id)
+        if job.state in TERMINAL_JOB_STATES - {JobState.CANCELLED} or job.state is JobState.FINALIZING:
+            message = f"Job {job.id} is {job.state}; only a job that has not ended can be cancelled."
+            raise StateConflict(message, current=job.state, wanted=JobState.CANCELLED)
+        if job.state not in {JobState.CANCELLING, JobState.CANCELLED}:
+            values = {"stop_reason": "cancelled", "cancelling_at": func.now()}
+            job = jobs.change_state(job, JobState.CANCELLING, **values) or job
+            Chunks(connection).stop_waiting(job.id, ChunkState.CANCELLED)
+            notify(connection)
+        return job_details(connection, [job], wiring.models)[0]

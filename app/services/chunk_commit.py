@@ -1,0 +1,120 @@
+"""The writes that end an attempt on a chunk: each one transaction, each guarded by the lease token.
+
+Where the database fails in the middle of a commit its outcome is unknown: it is read again before another try.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import Connection
+
+from app.db.notify import notify
+from app.db.repositories.chunks import Chunks
+from app.db.repositories.events import Events
+from app.db.repositories.jobs import Jobs
+from app.db.repositories.outcomes import Outcomes
+from app.db.repositories.workers import Workers
+from app.db.session import Database
+from app.domain.chunks import Chunk, ChunkOutcome, NewChunk, NewPart
+from app.domain.jobs import Job
+from app.domain.states import TERMINAL_CHUNK_STATES, ChunkState
+from app.errors import DatabaseUnavailable, LeaseLost
+
+RETRY_S = 1.0
+SHORTEST_RATED_RUN_S = 0.2
+"""A shorter run says more about overheads than about the model's rate."""
+
+
+class ChunkCommit:
+    """Ends one attempt on one chunk.
+
+    Every method raises:
+        LeaseLost: the chunk is another worker's now; nothing was written.
+        DatabaseUnavailable: the database stayed away for as long as a lease lasts.
+    """
+
+    def __init__(self, database: Database, *, job: Job, chunk: Chunk, token: str, lease_s: float) -> None:
+        self._database = database
+        self._job = job
+        self._chunk = chunk
+        self._token = token
+        self._lease_s = lease_s
+
+    def done(
+        self, *, outcome: ChunkOutcome, parts: Sequence[NewPart], recovery: NewChunk | None, run_s: float
+    ) -> None:
+        """Make the outcome of the chunk true: its sums, its parts, and the chunk of the items to try again."""
+
+        def write(connection: Connection) -> None:
+            Jobs(connection).lock(self._job.id)
+            chunks = Chunks(connection)
+            chunks.finish(self._chunk.id, token=self._token, outcome=outcome)
+            Outcomes(connection).add_parts(self._job.tenant_id, self._job.id, self._chunk.id, parts)
+            if recovery is not None:
+                chunks.insert(self._job.tenant_id, self._job.id, [recovery])
+            self._learn_rate(connection, run_s)
+            data = {"succeeded": outcome.n_succeeded, "failed": outcome.n_failed, "deferred": outcome.n_deferred}
+            self._append_event(connection, "chunk_done", data)
+
+        self._commit(write)
+
+    def split(self, new: Sequence[NewChunk]) -> None:
+        """Replace the chunk by smaller ones."""
+
+        def write(connection: Connection) -> None:
+            Jobs(connection).lock(self._job.id)
+            chunks = Chunks(connection)
+            chunks.split(self._chunk.id, token=self._token)
+            chunks.insert(self._job.tenant_id, self._job.id, new)
+            self._append_event(connection, "chunk_split", {"worker_deaths": self._chunk.worker_deaths})
+
+        self._commit(write)
+
+    def stopped(self, wanted: ChunkState) -> None:
+        """Close the chunk of a job that was stopped; its items did not run."""
+        self._commit(
+            lambda connection: Chunks(connection).stop_running(self._chunk.id, token=self._token, wanted=wanted)
+        )
+
+    def handed_back(self, *, delay_s: float, count_as_death: bool) -> None:
+        """Return the chunk unfinished; without effect where it is not ours any more."""
+        with self._database.begin() as connection:
+            Chunks(connection).hand_back(
+                self._chunk.id, token=self._token, delay_s=delay_s, count_as_death=count_as_death
+            )
+            notify(connection)
+
+    def _learn_rate(self, connection: Connection, run_s: float) -> None:
+        job = self._job
+        if job.model is None or job.model_version is None or job.pool is None or run_s < SHORTEST_RATED_RUN_S:
+            return
+        rate = self._chunk.estimated_tokens / run_s
+        Workers(connection).learn_rate(model=job.model, version=job.model_version, pool=job.pool, tokens_per_s=rate)
+
+    def _append_event(self, connection: Connection, kind: str, data: dict[str, int]) -> None:
+        Events(connection).append(self._job.tenant_id, self._job.id, kind, chunk_id=self._chunk.id, data=dict(data))
+
+    def _commit(self, write: Callable[[Connection], None]) -> None:
+        give_up_at = time.monotonic() + self._lease_s
+        while True:
+            try:
+                with self._database.begin() as connection:
+                    write(connection)
+                    notify(connection)
+                return
+            except DatabaseUnavailable:
+                if time.monotonic() > give_up_at:
+                    raise
+                time.sleep(RETRY_S)
+            except LeaseLost:
+                if self._took_place():
+                    return
+                raise
+
+    def _took_place(self) -> bool:
+        """Whether an earlier try, whose answer was lost, was committed after all."""
+        with self._database.begin() as connection:
+            found = Chunks(connection).get(self._chunk.id)
+        return found is not None and found.state in TERMINAL_CHUNK_STATES and found.attempt == self._chunk.attempt

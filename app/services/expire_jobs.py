@@ -1,0 +1,24 @@
+"""Close what waits of jobs whose completion window has passed; what finished is kept."""
+
+from __future__ import annotations
+
+from app.db.repositories.chunks import Chunks
+from app.db.repositories.jobs import Jobs
+from app.db.session import Database
+from app.domain.states import ChunkState
+
+JOBS_AT_ONCE = 100
+
+
+def expire_jobs(*, database: Database) -> int:
+    """Stop every overdue job, by the database's clock; returns how many. The finaliser does the rest."""
+    with database.begin() as connection:
+        overdue = Jobs(connection).overdue(JOBS_AT_ONCE)
+    for job_id in overdue:
+        with database.begin() as connection:
+            jobs = Jobs(connection)
+            job = jobs.lock(job_id)
+            if job.stop_reason is None:
+                jobs.update(job.id, stop_reason="expired")
+                Chunks(connection).stop_waiting(job.id, ChunkState.EXPIRED)
+    return len(overdue)

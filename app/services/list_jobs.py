@@ -1,0 +1,23 @@
+"""List a tenant's jobs."""
+
+from __future__ import annotations
+
+from app.db.repositories.jobs import JobFilters, Jobs
+from app.domain.jobs import JobDetails
+from app.domain.pages import Page
+from app.services.job_details import job_details
+from app.wiring import Wiring
+
+
+def list_jobs(
+    *, wiring: Wiring, tenant_id: str, limit: int, after: str | None, filters: JobFilters
+) -> Page[JobDetails]:
+    """Jobs newest first, behind the job whose id is ``after``.
+
+    Raises:
+        NotFound: there is no job ``after``.
+    """
+    with wiring.database.begin() as connection:
+        found = Jobs(connection).list(tenant_id, limit=limit + 1, after=after, filters=filters)
+        details = job_details(connection, found[:limit], wiring.models)
+    return Page(items=details, has_more=len(found) > limit)

@@ -1,0 +1,151 @@
+"""Validate a job's input and plan it: ``validating`` becomes ``queued``, or ``failed``."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import func
+
+from app.db.notify import notify
+from app.db.repositories.chunks import Chunks
+from app.db.repositories.jobs import Jobs
+from app.domain.chunks import NewChunk
+from app.domain.input_lines import LineProblem
+from app.domain.jobs import Dialect, Job
+from app.domain.states import JobState
+from app.errors import LeaseLost, ObjectMissing
+from app.services.plan_input import InputPlan, plan_input
+from app.wiring import Wiring
+
+MOST_ATTEMPTS = 10
+RENEW_EVERY_S = 5.0
+
+
+class Prepared(StrEnum):
+    """How a preparation ended."""
+
+    PLANNED = "planned"
+    REFUSED = "refused"
+    NOT_NEEDED = "not_needed"
+    LOST = "lost"
+
+
+def prepare_job(*, wiring: Wiring, job_id: str) -> Prepared:
+    """Check every line of a job's input and write its chunk rows. Idempotent.
+
+    Raises:
+        StorageUnavailable, DatabaseUnavailable: nothing changed; the dispatcher sends the job again.
+    """
+    token = secrets.token_hex(8)
+    with wiring.database.begin() as connection:
+        claimed = Jobs(connection).claim_preparation(job_id, token=token, lease_s=wiring.settings.lease_s)
+    if claimed is None:
+        return Prepared.NOT_NEEDED
+    job, attempts = claimed
+    preparation = _Preparation(wiring, job, token)
+    if attempts > MOST_ATTEMPTS:
+        return preparation.fail("internal", f"The input could not be read in {MOST_ATTEMPTS} attempts.")
+    try:
+        return preparation.run()
+    except LeaseLost:
+        return Prepared.LOST
+    except ObjectMissing:
+        return preparation.fail("invalid_value", "The input file is gone: it was deleted or has expired.")
+    except Exception:
+        preparation.give_back()
+        raise
+
+
+class _Preparation:
+    """One planner's work on one job, under its token."""
+
+    def __init__(self, wiring: Wiring, job: Job, token: str) -> None:
+        self._wiring = wiring
+        self._job = job
+        self._token = token
+
+    def run(self) -> Prepared:
+        with self._wiring.storage.open(self._job.input_key) as reader:
+            plan = plan_input(wiring=self._wiring, job=self._job, reader=reader, tick=self._renewal())
+        problems = plan.check.problems or self._model_problems(plan.check.model)
+        return self._refuse(problems) if problems else self._queue(plan)
+
+    def fail(self, code: str, message: str) -> Prepared:
+        values = {"failure": {"code": code, "message": message}, "n_items": 0, "finished_at": func.now()}
+        return self._settle(JobState.FAILED, values, Prepared.REFUSED)
+
+    def give_back(self) -> None:
+        with self._wiring.database.begin() as connection:
+            Jobs(connection).release_preparation(self._job.id, token=self._token)
+
+    def _renewal(self) -> Callable[[], None]:
+        renewed_at = time.monotonic()
+
+        def renew() -> None:
+            nonlocal renewed_at
+            if time.monotonic() - renewed_at < RENEW_EVERY_S:
+                return
+            renewed_at = time.monotonic()
+            with self._wiring.database.begin() as connection:
+                lease_s = self._wiring.settings.lease_s
+                if not Jobs(connection).renew_preparation(self._job.id, token=self._token, lease_s=lease_s):
+                    raise LeaseLost(f"another planner has job {self._job.id}")
+
+        return renew
+
+    def _model_problems(self, model: str | None) -> list[LineProblem]:
+        """In the OpenAI dialect a model nobody serves refuses the file; natively it is left to the items."""
+        if self._job.dialect is not Dialect.OPENAI or model is None:
+            return []
+        spec = self._wiring.models.get(model)
+        if spec is None:
+            message = f"There is no model {model[:80]!r}; GET /v1/models lists them."
+        elif not spec.serves(self._job.endpoint):
+            message = f"Model {model!r} serves {', '.join(spec.endpoints)}, not {self._job.endpoint}."
+        else:
+            return []
+        return [LineProblem(1, "model_not_found", message, "body.model")]
+
+    def _refuse(self, problems: list[LineProblem]) -> Prepared:
+        """Fail the job; nothing of it ran."""
+        values = {
+            "validation_errors": [_storable(problem.as_dict()) for problem in problems],
+            "failure": {"code": problems[0].code, "message": problems[0].message},
+            "n_items": 0,
+            "finished_at": func.now(),
+        }
+        return self._settle(JobState.FAILED, values, Prepared.REFUSED)
+
+    def _queue(self, plan: InputPlan) -> Prepared:
+        values = {
+            "model": plan.model.alias if plan.model else self._job.model,
+            "model_version": plan.model.stable_version if plan.model else None,
+            "pool": plan.pool,
+            "n_items": plan.check.n_items,
+            "queued_at": func.now(),
+        }
+        return self._settle(JobState.QUEUED, values, Prepared.PLANNED, chunks=plan.chunks)
+
+    def _settle(
+        self, wanted: JobState, values: dict[str, Any], outcome: Prepared, *, chunks: list[NewChunk] | None = None
+    ) -> Prepared:
+        """Change the state in one transaction, if this planner still has the right to."""
+        job = self._job
+        with self._wiring.database.begin() as connection:
+            jobs = Jobs(connection)
+            if not jobs.holds_preparation(job.id, token=self._token):
+                return Prepared.LOST
+            if chunks:
+                Chunks(connection).insert(job.tenant_id, job.id, chunks)
+            jobs.change_state(job, wanted, prepare_until=None, **values)
+            notify(connection)
+        return outcome
+
+
+def _storable(problem: dict[str, Any]) -> dict[str, Any]:
+    """Postgres keeps no NUL in jsonb."""
+    return {name: value.replace("\x00", "") if isinstance(value, str) else value for name, value in problem.items()}

@@ -1,0 +1,230 @@
+"""Run one chunk: claim it, run its items, store the parts, and commit the outcome under the lease.
+
+Nothing here raises for a reason that lies in the data. What this worker cannot finish is handed back, or found by the
+dispatcher when the lease runs out.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+from enum import StrEnum
+
+import structlog
+from sqlalchemy import func
+
+from app.db.repositories.chunks import Chunks
+from app.db.repositories.jobs import Jobs
+from app.domain.chunks import Chunk
+from app.domain.input_lines import ItemDefaults
+from app.domain.items import InputItem, ItemErrorCode, ItemFailed, ItemOutcome
+from app.domain.jobs import Job
+from app.domain.result_lines import LineContext
+from app.domain.states import RUNNABLE_JOB_STATES, ChunkState, JobState
+from app.errors import DatabaseUnavailable, DependencyFailed, LeaseLost
+from app.ports import ItemRunner, RunStats
+from app.services.chunk_commit import ChunkCommit
+from app.services.chunk_input import ReadItem, read_chunk_items
+from app.services.chunk_results import ChunkResults
+from app.services.lease_keeper import LeaseKeeper
+from app.services.split_chunk import halves
+from app.wiring import Wiring
+
+log = structlog.get_logger(__name__)
+
+HAND_BACK_DELAY_S = 2.0
+
+
+class Ran(StrEnum):
+    """How the run of a chunk ended."""
+
+    DONE = "done"
+    NOT_OURS = "not_ours"
+    STOPPED = "stopped"
+    SPLIT = "split"
+    HANDED_BACK = "handed_back"
+    LEASE_LOST = "lease_lost"
+
+
+def run_chunk(*, wiring: Wiring, runner: ItemRunner, chunk_id: int, queue: str, holder: str) -> Ran:
+    """Run a chunk that was granted to ``queue``.
+
+    Args:
+        holder: this worker process's incarnation; another one on the same queue takes over what this leaves.
+    """
+    token = secrets.token_hex(8)
+    try:
+        claimed = _claim(wiring, chunk_id, queue=queue, holder=holder, token=token)
+    except DatabaseUnavailable:
+        log.warning("chunk_claim_failed", chunk_id=chunk_id)
+        return Ran.HANDED_BACK
+    if claimed is None:
+        return Ran.NOT_OURS
+    job, chunk = claimed
+    attempt = _Attempt(wiring, runner, job, chunk, token)
+    try:
+        return attempt.run()
+    except LeaseLost:
+        log.warning("chunk_lease_lost", chunk_id=chunk.id, job_id=job.id, attempt=chunk.attempt)
+        return Ran.LEASE_LOST
+    except DependencyFailed as error:
+        return attempt.hand_back(error, count_as_death=False)
+    except Exception as error:
+        # Whatever else an engine raises counts as one of its deaths on this chunk, so that the item is found.
+        return attempt.hand_back(error, count_as_death=True)
+
+
+def _claim(wiring: Wiring, chunk_id: int, *, queue: str, holder: str, token: str) -> tuple[Job, Chunk] | None:
+    with wiring.database.begin() as connection:
+        chunks, jobs = Chunks(connection), Jobs(connection)
+        found = chunks.get(chunk_id)
+        if found is None:
+            return None
+        job = jobs.lock(found.job_id)
+        chunk = chunks.claim(chunk_id, queue=queue, holder=holder, token=token, lease_s=wiring.settings.lease_s)
+        if chunk is None:
+            return None
+        if job.state is JobState.QUEUED:
+            job = jobs.change_state(job, JobState.RUNNING, started_at=job.started_at or func.now()) or job
+        return job, chunk
+
+
+class _Attempt:
+    """One attempt on one chunk, under its lease."""
+
+    def __init__(self, wiring: Wiring, runner: ItemRunner, job: Job, chunk: Chunk, token: str) -> None:
+        self._wiring = wiring
+        self._settings = wiring.settings
+        self._runner = runner
+        self._job = job
+        self._chunk = chunk
+        self._token = token
+        self._commit = ChunkCommit(
+            wiring.database, job=job, chunk=chunk, token=token, lease_s=wiring.settings.lease_s
+        )
+        self._log = log.bind(job_id=job.id, chunk_id=chunk.id, attempt=chunk.attempt)
+
+    def run(self) -> Ran:
+        if self._job.stop_reason is not None or self._job.state not in RUNNABLE_JOB_STATES:
+            return self._stop()
+        lease = LeaseKeeper(
+            self._wiring.database, chunk_id=self._chunk.id, token=self._token, lease_s=self._settings.lease_s
+        )
+        with lease:
+            if self._is_deadly and self._chunk.n_items > 1:
+                return self._split()
+            return self._compute(lease)
+
+    def hand_back(self, error: Exception, *, count_as_death: bool) -> Ran:
+        """Return the chunk to the dispatcher; where even that fails, its lease will run out."""
+        self._log.warning("chunk_handed_back", error=type(error).__name__, exc_info=error)
+        try:
+            self._commit.handed_back(delay_s=HAND_BACK_DELAY_S, count_as_death=count_as_death)
+        except DatabaseUnavailable:
+            self._log.warning("chunk_left_to_its_lease")
+        return Ran.HANDED_BACK
+
+    @property
+    def _is_deadly(self) -> bool:
+        return self._chunk.worker_deaths >= self._settings.max_worker_deaths
+
+    def _compute(self, lease: LeaseKeeper) -> Ran:
+        started_s = time.monotonic()
+        context = LineContext(self._job.dialect, self._job.id, self._job.model_version)
+        results = ChunkResults(context, self._job.max_attempts)
+        stats = RunStats()
+        for outcome in self._outcomes(results, stats, lease):
+            results.add(outcome)
+        if lease.is_lost():
+            return Ran.LEASE_LOST
+        if results.n_missing:
+            raise RuntimeError(f"the engine gave no outcome for {results.n_missing} items")
+        self._finish(results, stats, started_s)
+        return Ran.DONE
+
+    def _finish(self, results: ChunkResults, stats: RunStats, started_s: float) -> None:
+        prefix = f"parts/{self._job.tenant_id}/{self._job.id}/{self._chunk.id}-{self._chunk.attempt}-{self._token}"
+        parts = results.upload(self._wiring.storage, key_prefix=prefix)
+        run_s = time.monotonic() - started_s
+        self._commit.done(
+            outcome=results.outcome(device_s=stats.device_s),
+            parts=parts,
+            recovery=results.recovery_chunk(self._chunk),
+            run_s=run_s,
+        )
+        self._log.info(
+            "chunk_done", run_s=round(run_s, 3), device_s=round(stats.device_s, 3), n_items=self._chunk.n_items
+        )
+
+    def _outcomes(self, results: ChunkResults, stats: RunStats, lease: LeaseKeeper) -> Iterator[ItemOutcome]:
+        """Outcomes of items that cannot run, and of those the engine ran."""
+        if self._is_deadly:
+            yield from self._convicted(results)
+            return
+        refused: list[ItemFailed] = []
+        runnable = self._runnable(results, refused)
+        if self._job.model is None or self._job.model_version is None:
+            for item in runnable:  # without a model every item is refused as it is read
+                yield ItemFailed(item.index, ItemErrorCode.MODEL_NOT_FOUND, "The job has no usable model.")
+        else:
+            yield from self._runner.run(
+                endpoint=self._job.endpoint,
+                model=self._job.model,
+                version=self._job.model_version,
+                items=runnable,
+                should_stop=lease.is_lost,
+                stats=stats,
+                on_oversize=self._job.on_oversize,
+            )
+        yield from refused
+
+    def _runnable(self, results: ChunkResults, refused: list[ItemFailed]) -> Iterator[InputItem]:
+        for read in self._items():
+            results.expect(read)
+            if isinstance(read.item, ItemFailed):
+                refused.append(read.item)
+            else:
+                yield read.item
+
+    def _convicted(self, results: ChunkResults) -> Iterator[ItemOutcome]:
+        """The one item on which workers died again and again."""
+        message = f"The worker died {self._chunk.worker_deaths} times while this item ran alone."
+        for read in self._items():
+            results.expect(read)
+            yield ItemFailed(read.span.index, ItemErrorCode.WORKER_CRASH, message)
+
+    def _items(self) -> Iterator[ReadItem]:
+        defaults = ItemDefaults(
+            model=self._job.model,
+            parameters=self._job.parameters,
+            endpoint=self._job.endpoint,
+            known_models=frozenset(self._wiring.models),
+        )
+        return read_chunk_items(
+            storage=self._wiring.storage,
+            input_key=self._job.input_key,
+            chunk=self._chunk,
+            defaults=defaults,
+            max_line_bytes=self._settings.max_line_bytes,
+        )
+
+    def _split(self) -> Ran:
+        new = halves(
+            storage=self._wiring.storage,
+            input_key=self._job.input_key,
+            chunk=self._chunk,
+            max_line_bytes=self._settings.max_line_bytes,
+            worker_deaths=self._settings.max_worker_deaths - 1,
+        )
+        self._commit.split(new)
+        self._log.warning("chunk_split", worker_deaths=self._chunk.worker_deaths, n_items=self._chunk.n_items)
+        return Ran.SPLIT
+
+    def _stop(self) -> Ran:
+        """The job was stopped or set aside between the grant and now."""
+        if self._job.stop_reason is None:
+            self._commit.handed_back(delay_s=0.0, count_as_death=False)
+            return Ran.HANDED_BACK
+        self._commit.stopped(ChunkState.EXPIRED if self._job.stop_reason == "expired" else ChunkState.CANCELLED)
+        return Ran.STOPPED

@@ -1,0 +1,115 @@
+"""Accept a job: store its input, then one commit. The broker is not needed and not asked."""
+
+from __future__ import annotations
+
+import io
+import uuid
+from typing import Any
+
+from app.db.notify import notify
+from app.db.repositories.files import Files
+from app.db.repositories.jobs import Jobs
+from app.db.session import Database
+from app.domain.ids import new_id
+from app.domain.inline_items import inline_lines
+from app.domain.jobs import JobDetails, JobRequest
+from app.domain.states import JobState
+from app.domain.windows import window_seconds
+from app.errors import InvalidRequest, NotFound, QueueFull
+from app.services.job_details import job_details
+from app.wiring import Wiring
+from config.models import ModelSpec
+
+QUEUE_FULL_RETRY_S = 60.0
+
+
+def submit_job(*, wiring: Wiring, tenant_id: str, request: JobRequest) -> JobDetails:
+    """Make a job in state ``validating``; once this returns, it is durable.
+
+    Raises:
+        InvalidRequest: unknown endpoint, model, window or file, or a file of another purpose; ``param`` names it.
+        QueueFull: the tenant has too many unfinished jobs.
+        StorageUnavailable, DatabaseUnavailable: nothing was accepted; send it again.
+    """
+    window_s = window_seconds(request.completion_window)
+    _check_model(request, wiring)
+    _check_room(wiring, tenant_id)
+    source = _file_input(wiring.database, tenant_id, request) or _inline_input(wiring, tenant_id, request)
+    with wiring.database.begin() as connection:
+        job = Jobs(connection).insert(completion_window_s=window_s, values=_row(tenant_id, request, source))
+        notify(connection)
+        return job_details(connection, [job], wiring.models)[0]
+
+
+def _check_model(request: JobRequest, wiring: Wiring) -> None:
+    endpoints = sorted({endpoint for model in wiring.models.values() for endpoint in model.endpoints})
+    if request.endpoint not in endpoints:
+        message = f"'endpoint' must be one of {', '.join(endpoints)}; it is {request.endpoint[:80]!r}."
+        raise InvalidRequest(message, param="endpoint")
+    if request.model is None:
+        return
+    model = wiring.models.get(request.model)
+    if model is None:
+        message = f"There is no model {request.model[:80]!r}; GET /v1/models lists them."
+        raise InvalidRequest(message, param="model", code="model_not_found")
+    if not model.serves(request.endpoint):
+        raise InvalidRequest(_not_served(model, request.endpoint), param="model")
+
+
+def _not_served(model: ModelSpec, endpoint: str) -> str:
+    return f"Model {model.alias!r} serves {', '.join(model.endpoints)}, not {endpoint}."
+
+
+def _check_room(wiring: Wiring, tenant_id: str) -> None:
+    limit = wiring.settings.max_queued_jobs
+    with wiring.database.begin() as connection:
+        n_live = Jobs(connection).count_live(tenant_id, at_most=limit)
+    if n_live >= limit:
+        message = f"This tenant has {limit} unfinished jobs, the most that may wait; come back when some have ended."
+        raise QueueFull(message, retry_after_s=QUEUE_FULL_RETRY_S)
+
+
+def _file_input(database: Database, tenant_id: str, request: JobRequest) -> dict[str, Any] | None:
+    if request.input_file_id is None:
+        return None
+    param = "input_file_id"
+    with database.begin() as connection:
+        try:
+            file = Files(connection).get(tenant_id, request.input_file_id)
+        except NotFound as error:
+            message = f"There is no file {request.input_file_id[:80]!r}; upload it with POST /v1/files."
+            raise InvalidRequest(message, param=param) from error
+    if file.purpose != "batch" or file.object_key is None:
+        message = f"File {file.id} has purpose {file.purpose!r}; a job's input needs purpose 'batch'."
+        raise InvalidRequest(message, param=param)
+    return {"input_file_id": file.id, "input_key": file.object_key, "input_size_bytes": file.size_bytes}
+
+
+def _inline_input(wiring: Wiring, tenant_id: str, request: JobRequest) -> dict[str, Any]:
+    inputs = request.inputs or ()
+    content = b"".join(inline_lines(inputs, endpoint=request.endpoint, model=request.model))
+    key = f"inputs/{tenant_id}/{uuid.uuid4().hex}"
+    stored = wiring.storage.put(key, io.BytesIO(content), size_bytes=len(content))
+    return {"input_key": stored.key, "input_size_bytes": stored.size_bytes, "n_items": len(inputs)}
+
+
+def _row(tenant_id: str, request: JobRequest, source: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": new_id("job_"),
+        "tenant_id": tenant_id,
+        "state": JobState.VALIDATING,
+        "dialect": request.dialect,
+        "endpoint": request.endpoint,
+        "model": request.model,
+        "priority": request.priority,
+        "completion_window": request.completion_window,
+        "on_deadline": request.on_deadline,
+        "max_attempts": request.max_attempts,
+        "item_timeout_s": request.item_timeout_s,
+        "on_oversize": request.on_oversize,
+        "parameters": request.parameters,
+        "metadata": request.metadata,
+        "output_expires_after_s": request.output_expires_after_s,
+        "schedule_id": request.schedule_id,
+        **source,
+    }
