@@ -53,7 +53,11 @@ def nightshift_programs(
 ) -> list[Program]:
     """The processes in the order in which they start; stopping goes the other way round."""
     return [
-        _process("control", [*_CELERY, "worker", "-Q", "control", "-n", "control@%h", "-P", "prefork", "-c", "2"], stop_wait_s=20),
+        _process(
+            "control",
+            [*_CELERY, "worker", "-Q", "control", "-n", "control@%h", "-P", "prefork", "-c", "2"],
+            stop_wait_s=20,
+        ),
         *(_device_worker(queue) for queue in queues),
         _process("dispatcher", [sys.executable, "-m", "workers.dispatcher"]),
         _process(
@@ -85,7 +89,12 @@ def _flower(*, port: int, login: str, broker_api_url: str) -> Program:
 
 
 def _process(
-    name: str, argv: Sequence[str], *, port: int | None = None, env: Mapping[str, str] | None = None, stop_wait_s: int = 10
+    name: str,
+    argv: Sequence[str],
+    *,
+    port: int | None = None,
+    env: Mapping[str, str] | None = None,
+    stop_wait_s: int = 10,
 ) -> Program:
     return Program(
         name=name, argv=argv, cwd=PROJECT_ROOT, port=port, env=env or {}, stop_wait_s=stop_wait_s, shared=True

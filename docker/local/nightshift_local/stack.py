@@ -181,7 +181,9 @@ class Stack:
             broker_api_url=rabbit.monitor_api_url if rabbit else "",
         )
         programs = [program for server in servers for program in server.programs()]
-        return Plan(servers, [*programs, *own], settings, _client_env(ports, secrets.admin_key, secrets.flower))
+        return Plan(
+            servers, [*programs, *own], settings, _client_env(ports, secrets.admin_key, secrets.flower)
+        )
 
     def _rabbitmq(self, ports: Mapping[str, int]) -> RabbitMQ | None:
         secrets = load_credentials(self.home)
@@ -216,8 +218,12 @@ class Stack:
     def _wait_for_server(self, server: Server) -> None:
         started = time.monotonic()
         program = server.programs()[-1]
-        wait_until_ready(self.home, self._supervisor(), program, server.probe, timeout_s=server.starts_within_s)
-        self.say(f"  {server.name:<10} ready on {LOOPBACK}:{program.port} after {time.monotonic() - started:.1f} s")
+        wait_until_ready(
+            self.home, self._supervisor(), program, server.probe, timeout_s=server.starts_within_s
+        )
+        self.say(
+            f"  {server.name:<10} ready on {LOOPBACK}:{program.port} after {time.monotonic() - started:.1f} s"
+        )
 
     def _one_shot(self, plan: Plan, *arguments: str) -> str:
         """Run one ``nightshift`` command inside the stack's environment and return what it printed."""
@@ -234,7 +240,9 @@ class Stack:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise StackError(f"`nightshift {' '.join(arguments)}` did not run: {error}") from error
         if result.returncode != 0:
-            raise StackError(f"`nightshift {' '.join(arguments)}` failed:\n{(result.stderr or result.stdout).strip()}")
+            raise StackError(
+                f"`nightshift {' '.join(arguments)}` failed:\n{(result.stderr or result.stdout).strip()}"
+            )
         return result.stdout
 
     def _wait_for_api(self, plan: Plan) -> None:
@@ -247,7 +255,11 @@ class Stack:
         key = read_env(self.home.env_file).get("NIGHTSHIFT_API_KEY")
         if not key or not _key_is_valid(plan.client_env["NIGHTSHIFT_URL"], key):
             key = json.loads(self._one_shot(plan, "keys", "create", "--tenant", "demo", "--json"))["key"]
-        env = {"NIGHTSHIFT_URL": plan.client_env["NIGHTSHIFT_URL"], "NIGHTSHIFT_API_KEY": str(key), **plan.client_env}
+        env = {
+            "NIGHTSHIFT_URL": plan.client_env["NIGHTSHIFT_URL"],
+            "NIGHTSHIFT_API_KEY": str(key),
+            **plan.client_env,
+        }
         self.home.write_private(self.home.env_file, shell_exports(env))
 
     def _all_running(self, plan: Plan, *, servers_only: bool) -> bool:
@@ -274,7 +286,9 @@ class Stack:
         workers = [name for name in names if name not in (*_EDGE, "control")]
         servers = [program.name for program in plan.server_programs if program.name != "epmd"]
         for step in (_EDGE, workers, ["control"], servers, ["epmd"]):
-            longest = max((program.stop_wait_s for program in plan.programs if program.name in step), default=0)
+            longest = max(
+                (program.stop_wait_s for program in plan.programs if program.name in step), default=0
+            )
             supervisor.stop_programs(step, timeout_s=longest + 5)
 
     @contextlib.contextmanager

@@ -169,7 +169,11 @@ class Supervisor:
     def _write_configuration(self, programs: Iterable[Program]) -> None:
         parts = [
             _HEADER.format(
-                logs=self.home.logs, run=self.home.run, socket=self._socket, user=_USER, password=self.password
+                logs=self.home.logs,
+                run=self.home.run,
+                socket=self._socket,
+                user=_USER,
+                password=self.password,
             )
         ]
         for program in programs:

