@@ -1,0 +1,72 @@
+"""The engines of one process: each model version is loaded once, when first asked for."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+
+from app.errors import ModelNotFound
+from config.models import ModelSpec, ModelVersion
+from workers.engines.base import AnyEngine
+from workers.engines.echo import EchoEngine
+
+
+class EngineRegistry:
+    """Loads and keeps engines. Thread-safe; whoever asks while a model loads waits for it."""
+
+    def __init__(self, models: Mapping[str, ModelSpec], *, pool: str, device: str) -> None:
+        """Know the models without loading any.
+
+        Args:
+            pool: the kind of worker this process is; models of other pools are refused.
+            device: ``cpu`` or ``cuda:0``.
+        """
+        self._models = models
+        self._pool = pool
+        self._device = device
+        self._engines: dict[tuple[str, str], AnyEngine] = {}
+        self._loading = threading.Lock()
+
+    def engine(self, *, model: str, version: str, endpoint: str) -> AnyEngine:
+        """Return the engine that answers ``endpoint`` with this model version, loading it if need be.
+
+        Raises:
+            ModelNotFound: no such model, version or route, or not in this pool.
+            ModelUnloadable: its files are missing or unfit for the device.
+        """
+        spec = self._models.get(model)
+        if spec is None or version not in spec.versions:
+            raise ModelNotFound(f"there is no model {model!r} in version {version!r}", param="model")
+        if not spec.serves(endpoint):
+            raise ModelNotFound(f"{model} answers {', '.join(spec.endpoints)}, not {endpoint}", param="model")
+        if self._pool not in spec.pools:
+            raise ModelNotFound(
+                f"{model} is served by the pools {', '.join(spec.pools)}, not by {self._pool}"
+            )
+        return self._loaded(spec, version)
+
+    def warm(self) -> None:
+        """Load the stable version of every model of this pool."""
+        for spec in self._models.values():
+            if self._pool in spec.pools:
+                self._loaded(spec, spec.stable_version)
+
+    def aliases(self) -> list[str]:
+        """The models that this process can serve."""
+        return [spec.alias for spec in self._models.values() if self._pool in spec.pools]
+
+    def _loaded(self, spec: ModelSpec, version: str) -> AnyEngine:
+        key = (spec.alias, version)
+        with self._loading:
+            if key not in self._engines:
+                self._engines[key] = _load(spec, spec.versions[version], device=self._device)
+            return self._engines[key]
+
+
+def _load(spec: ModelSpec, version: ModelVersion, *, device: str) -> AnyEngine:
+    if spec.engine == "echo":
+        return EchoEngine()
+    # torch takes a second to import, and a worker that only echoes never needs it.
+    from workers.engines.sentence_transformers import SentenceTransformersEngine  # noqa: PLC0415
+
+    return SentenceTransformersEngine(spec, version, device=device)

@@ -1,0 +1,154 @@
+"""Runs items through an engine, its three steps overlapping in three threads of one process.
+
+One thread reads and prepares windows of items, one keeps the device busy, and the caller's own thread
+finishes answers as it asks for them. At most a few windows exist at once, however many items there are.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from app.domain.items import InputItem, ItemErrorCode, ItemFailed, ItemOutcome
+from app.errors import ModelNotFound
+from app.ports import RunStats
+from workers.channel import Channel
+from workers.device_lock import DeviceLock
+from workers.engines.base import AnyEngine, Window
+from workers.engines.registry import EngineRegistry
+from workers.window_runner import AnsweredWindow, WindowRunner
+
+FIRST_WINDOW_ITEMS = 256
+"""The first window is small, so that the device starts at once."""
+WINDOW_CHARACTERS = 4_000_000
+INPUT_OVERHEAD_CHARACTERS = 256
+WINDOWS_WAITING = 1
+
+
+class PipelineRunner:
+    """The ``ItemRunner`` of a worker."""
+
+    def __init__(self, engines: EngineRegistry, device_lock: DeviceLock) -> None:
+        self._engines = engines
+        self._device_lock = device_lock
+
+    def run(
+        self,
+        *,
+        endpoint: str,
+        model: str,
+        version: str,
+        items: Iterable[InputItem],
+        should_stop: Callable[[], bool],
+        stats: RunStats,
+        on_oversize: str = "fail",
+    ) -> Iterator[ItemOutcome]:
+        """Yield exactly one outcome per item, in any order; fewer only once ``should_stop()`` is true.
+
+        Args:
+            items: read by another thread than the caller's.
+            should_stop: asked between micro-batches by the device's thread; must be quick and thread-safe.
+        Raises:
+            DeviceLost: only a new process can go on.
+            ModelUnloadable: the installation is at fault, not the items.
+        """
+        try:
+            engine = self._engines.engine(model=model, version=version, endpoint=endpoint)
+        except ModelNotFound as problem:
+            return _refuse_all(items, problem)
+        return _Run(engine, self._device_lock, should_stop, stats, on_oversize).outcomes(items)
+
+
+def _refuse_all(items: Iterable[InputItem], problem: ModelNotFound) -> Iterator[ItemOutcome]:
+    for item in items:
+        yield ItemFailed(index=item.index, code=ItemErrorCode.MODEL_NOT_FOUND, message=problem.message)
+
+
+class _Run:
+    """One call of ``PipelineRunner.run``."""
+
+    def __init__(
+        self,
+        engine: AnyEngine,
+        device_lock: DeviceLock,
+        should_stop: Callable[[], bool],
+        stats: RunStats,
+        on_oversize: str,
+    ) -> None:
+        self._engine = engine
+        self._should_stop = should_stop
+        self._on_oversize = on_oversize
+        self._closed = threading.Event()
+        self._runner = WindowRunner(
+            engine, hold_device=device_lock.bulk, should_stop=self._stopping, stats=stats
+        )
+        self._prepared: Channel[Window] = Channel(WINDOWS_WAITING)
+        self._answered: Channel[AnsweredWindow] = Channel(WINDOWS_WAITING)
+
+    def outcomes(self, items: Iterable[InputItem]) -> Iterator[ItemOutcome]:
+        """Start the threads, yield outcomes, and end the threads whichever way this ends."""
+        threads = [
+            threading.Thread(
+                target=self._prepared.write_all, args=(lambda: self._prepare(items),), name="prepare"
+            ),
+            threading.Thread(target=self._answered.write_all, args=(self._forward_all,), name="device"),
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            for answered in self._answered:
+                yield from self._runner.finish(answered)
+        finally:
+            self._closed.set()
+            self._answered.abandon()
+            self._prepared.abandon()
+            for thread in threads:
+                thread.join()
+
+    def _prepare(self, items: Iterable[InputItem]) -> Iterator[Window]:
+        for window_items in windows(items, most_items=self._engine.window_items):
+            yield self._engine.prepare(window_items, on_oversize=self._on_oversize)
+
+    def _forward_all(self) -> Iterator[AnsweredWindow]:
+        try:
+            for window in self._prepared:
+                yield self._runner.forward(window)
+                if self._stopping():
+                    return
+        finally:
+            self._prepared.abandon()
+
+    def _stopping(self) -> bool:
+        return self._closed.is_set() or self._should_stop()
+
+
+def windows(items: Iterable[InputItem], *, most_items: int) -> Iterator[Sequence[InputItem]]:
+    """Cut items into runs that are bounded in number and in size; the first is small."""
+    window: list[InputItem] = []
+    size = 0
+    limit = min(FIRST_WINDOW_ITEMS, most_items)
+    for item in items:
+        weight = _rough_size(item.body.get("input"))
+        if window and (len(window) >= limit or size + weight > WINDOW_CHARACTERS):
+            yield window
+            window, size, limit = [], 0, most_items
+        window.append(item)
+        size += weight
+    if window:
+        yield window
+
+
+def _rough_size(value: Any) -> int:
+    """Characters of an input, plus what each of its parts will take up as an answer."""
+    if isinstance(value, str):
+        return len(value) + INPUT_OVERHEAD_CHARACTERS
+    if isinstance(value, list):
+        return INPUT_OVERHEAD_CHARACTERS + sum(map(_size_of_part, value))
+    return INPUT_OVERHEAD_CHARACTERS
+
+
+def _size_of_part(value: Any) -> int:
+    if isinstance(value, str | list):
+        return INPUT_OVERHEAD_CHARACTERS + len(value)
+    return 1
