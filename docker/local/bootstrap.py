@@ -1,7 +1,7 @@
 """Makes ``.venv`` from the locks; run by every make target, with nothing but the system's Python.
 
-``python3 docker/local/bootstrap.py dev`` installs ``config/lock/dev.txt`` and all that it refers to. A second run finds that
-nothing changed and returns within a tenth of a second.
+``python3 docker/local/bootstrap.py dev`` installs ``config/lock/dev.txt`` and all that it refers to. A second
+run finds that nothing changed and returns within a tenth of a second.
 """
 
 from __future__ import annotations
@@ -80,8 +80,9 @@ def make_venv() -> None:
     if result.returncode != 0 and install_venv_package():
         result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode != 0:
+        said = (result.stdout + result.stderr).strip()
         sys.exit(
-            f"error: {sys.executable} cannot make a virtual environment:\n{(result.stdout + result.stderr).strip()}\n"
+            f"error: {sys.executable} cannot make a virtual environment:\n{said}\n"
             "On Debian and Ubuntu `apt-get install python3-venv` as root mends that."
         )
 

@@ -1,7 +1,7 @@
-"""Writes ``config/lock/*.txt``: the exact versions of everything ``setup.cfg`` asks for, from this environment.
+"""Writes ``config/lock/*.txt``: the exact versions of all that ``setup.cfg`` asks for, from this environment.
 
-Run by ``make lock`` after ``pip install --upgrade`` of what should move. Distributions that nothing asks for are left out,
-whatever is installed.
+Run by ``make lock`` after ``pip install --upgrade`` of what should move. Distributions that nothing asks for
+are left out, whatever is installed.
 """
 
 from __future__ import annotations
@@ -55,21 +55,17 @@ def _closure(requirements: Iterable[Requirement]) -> dict[str, str]:
         requirement, inherited = pending.pop()
         name = canonicalize_name(requirement.name)
         marker = inherited or _python_marker(requirement)
-        if not _applies(requirement) or (name in found and (found[name] == "" or found[name] == marker)):
+        if found.get(name) in {"", marker}:
             continue
         found[name] = "" if name in found else marker
-        for line in importlib.metadata.requires(name) or []:
-            child = Requirement(line)
-            for extra in ("", *requirement.extras):
-                if child.marker is None or _holds(child.marker, extra):
-                    pending.append((child, marker))
+        children = map(Requirement, importlib.metadata.requires(name) or [])
+        pending += [(child, marker) for child in children if _applies(child, requirement.extras)]
     return found
 
 
-def _applies(requirement: Requirement) -> bool:
-    return requirement.marker is None or any(
-        _holds(requirement.marker, extra) for extra in ("", *requirement.extras)
-    )
+def _applies(requirement: Requirement, extras: Iterable[str]) -> bool:
+    marker = requirement.marker
+    return marker is None or any(_holds(marker, extra) for extra in ("", *extras))
 
 
 def _holds(marker: Marker, extra: str) -> bool:

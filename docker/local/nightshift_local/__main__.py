@@ -39,7 +39,7 @@ def main() -> None:
 @click.option(
     "--servers-only", is_flag=True, help="Only PostgreSQL, RabbitMQ, Redis and S3; see settings.env."
 )
-def up(servers_only: bool) -> None:
+def up(*, servers_only: bool) -> None:
     """Start the stack in the background and write its addresses to the file env."""
     _stack().up(servers_only=servers_only)
 
@@ -59,7 +59,7 @@ def restart(name: str) -> None:
 
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
-def ps(as_json: bool) -> None:
+def ps(*, as_json: bool) -> None:
     """Show name, pid, port and state of every process; exits 1 where nothing runs."""
     rows = [{**dataclasses.asdict(state), "port": port} for state, port in _stack().states()]
     if as_json:
@@ -78,7 +78,7 @@ def ps(as_json: bool) -> None:
 @click.argument("names", nargs=-1)
 @click.option("--lines", default=20, show_default=True, help="Lines of each log.")
 @click.option("--follow/--no-follow", default=False, help="Keep printing.")
-def logs(names: tuple[str, ...], lines: int, follow: bool) -> None:
+def logs(*, names: tuple[str, ...], lines: int, follow: bool) -> None:
     """Print the logs of all processes, or of those named."""
     folder = find_home().logs
     paths = [folder / f"{name}.log" for name in names] or sorted(folder.glob("*.log"))

@@ -12,7 +12,7 @@ from nightshift_local.errors import StackError
 from nightshift_local.home import Home
 
 LOOPBACK = "127.0.0.1"
-# Below Linux's ephemeral range (32768 up), so that no outgoing connection takes a port while its server restarts.
+# Below Linux's ephemeral range (32768 up): no outgoing connection takes a port while its server restarts.
 _FIRST_PORT, _LAST_PORT = 20_000, 32_000
 _ATTEMPTS = 500
 

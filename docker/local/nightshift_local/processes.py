@@ -22,7 +22,7 @@ _GPU_LIST = Path("/proc/driver/nvidia/gpus")
 
 
 def device_queues() -> list[str]:
-    """One pinned queue per CUDA device; without one, a queue per core up to four. NIGHTSHIFT_QUEUES overrides."""
+    """One pinned queue per CUDA device; without one, per core up to four. NIGHTSHIFT_QUEUES overrides."""
     configured = os.environ.get("NIGHTSHIFT_QUEUES")
     if configured:
         return [name.strip() for name in configured.split(",") if name.strip()]

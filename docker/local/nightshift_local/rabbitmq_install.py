@@ -1,4 +1,4 @@
-"""Finding RabbitMQ, or getting it: installed, else through apt, else unpacked into the virtual environment."""
+"""Finding RabbitMQ, or getting it: installed, else by apt, else unpacked into the virtual environment."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _install_with_apt(say: Callable[[str], None]) -> None:
 
 
 def _unpack_packages(say: Callable[[str], None]) -> None:
-    """Download RabbitMQ and Erlang as an ordinary user and unpack them; nothing outside the project changes."""
+    """Download RabbitMQ and Erlang as an ordinary user and unpack them; only the project changes."""
     if not shutil.which("dpkg-deb"):
         return
     say(f"Unpacking RabbitMQ and Erlang into {_UNPACKED} (no right to install packages) ...")
@@ -147,7 +147,7 @@ def _simulate(apt: Sequence[str]) -> str:
 
 
 def _needed_packages(apt: Sequence[str]) -> list[str]:
-    """RabbitMQ and the Erlang packages it depends on; what a service would need besides (socat, logrotate) is not used."""
+    """RabbitMQ and its Erlang; what a system service would need besides (socat, logrotate) is not used."""
     missing = re.findall(r"^Inst (\S+)", _simulate(apt), flags=re.MULTILINE)
     return [name for name in missing if name.startswith("erlang-") or name == _PACKAGE]
 

@@ -50,17 +50,22 @@ def explain_failure(home: Home, program: Program, state: ProcessState, met: str)
     where = f" on {LOOPBACK}:{program.port}" if program.port else ""
     cause = _known_cause(home, program, state, tail)
     last = tail.splitlines()[-1] if tail else "(nothing was logged)"
-    return f"{program.name} does not come up{where}: {cause or met}\n  state: {state.state}\n  log:   {log}\n  last:  {last}"
+    return (
+        f"{program.name} does not come up{where}: {cause or met}\n"
+        f"  state: {state.state}\n  log:   {log}\n  last:  {last}"
+    )
 
 
 def _known_cause(home: Home, program: Program, state: ProcessState, tail: str) -> str | None:
     free_bytes = shutil.disk_usage(home.root).free
     if "No space left on device" in tail or free_bytes < _LOW_DISK_BYTES:
-        return f"the disk under {home.root} is full ({free_bytes // 2**20} MiB free). Free some space and try again."
+        free_mib = free_bytes // 2**20
+        return f"the disk under {home.root} is full ({free_mib} MiB free). Free some space and try again."
     if not shutil.which(program.argv[0]):
         return f"{program.argv[0]} cannot be executed."
     if any(words in tail for words in _PORT_TAKEN) or _port_is_foreign(program, state):
-        return f"port {program.port} is taken by another program. Stop that one, or set NIGHTSHIFT_PORT_{program.name.upper()}."
+        variable = f"NIGHTSHIFT_PORT_{program.name.upper()}"
+        return f"port {program.port} is taken by another program. Stop that one, or set {variable}."
     return None
 
 

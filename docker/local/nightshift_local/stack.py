@@ -149,8 +149,9 @@ class Stack:
         installation = get_rabbitmq(self.say)
         if not installation:
             self.say(
-                "RabbitMQ is not installed and could not be installed here, so REDIS IS THE BROKER: jobs run, but "
-                "redelivery after a crash is slower and Flower shows no queues. Install rabbitmq-server to change that."
+                "RabbitMQ is not installed and could not be installed here, so REDIS IS THE BROKER: jobs "
+                "run, but redelivery after a crash is slower and Flower shows no queues. "
+                "Install the package rabbitmq-server to change that."
             )
         return installation
 

@@ -27,7 +27,7 @@ class Server(Protocol):
         """
 
     def programs(self) -> Sequence[Program]:
-        """The processes to supervise, in the order in which they start; the last one carries the server's name."""
+        """The processes to supervise, in the order of their start; the last one carries the server's name."""
 
     def probe(self) -> None:
         """Ask for something that only a server ready for work can answer.

@@ -91,7 +91,7 @@ class Postgres:
         return {"NIGHTSHIFT_DATABASE_URL": url}
 
     def _create_cluster(self) -> None:
-        """Run initdb into a folder beside the final one, so that an interrupted first start leaves no half cluster."""
+        """Run initdb into a folder beside the final one: an interrupted start leaves no half cluster."""
         unfinished = self.home.data / "postgres.new"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)

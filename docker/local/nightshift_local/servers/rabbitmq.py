@@ -76,7 +76,7 @@ class RabbitMQ:
         self.home.write_private(self._configuration, text)
 
     def programs(self) -> Sequence[Program]:
-        """Erlang's port mapper in the foreground, so that no daemon of ours outlives the stack; then the node."""
+        """Erlang's port mapper in the foreground, so that no daemon outlives the stack; then the node."""
         epmd_port = str(self.ports["epmd"])
         epmd = [str(self.installation.epmd), "-port", epmd_port, "-address", LOOPBACK]
         return [
@@ -137,7 +137,7 @@ class RabbitMQ:
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self._plugins),
             "RABBITMQ_GENERATED_CONFIG_DIR": str(self.home.run),
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
-            # The start script then becomes the node instead of waiting for it, so the recorded pid is the node's.
+            # The start script becomes the node instead of waiting for it: the recorded pid is the node's.
             "detached": "true",
             "LANG": "C.UTF-8",
         }

@@ -64,7 +64,7 @@ class Redis:
             raise NotReady(str(error)) from error
 
     def settings(self) -> dict[str, str]:
-        """Database 0 for chords and rate limits; database 1 for a broker, where Redis must stand in for one."""
+        """Database 0 for chords and rate limits; 1 for the broker, where Redis must stand in for one."""
         return {"NIGHTSHIFT_REDIS_URL": self.url(0)}
 
     def url(self, database: int) -> str:

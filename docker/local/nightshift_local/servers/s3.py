@@ -19,7 +19,7 @@ from nightshift_local.program import Program
 BUCKET = "nightshift"
 REGION = "us-east-1"
 _SERVICES = ("master", "volume", "filer", "s3")
-# Its graceful stop waits 15 s for its own streams to end. What it acknowledged is written; killing it loses nothing.
+# Its graceful stop waits 15 s for its own streams to end; what it acknowledged is written by then.
 _STOP_WAIT_S = 2
 PORT_NAMES = tuple(name for service in _SERVICES for name in (f"s3_{service}", f"s3_{service}_grpc"))
 
