@@ -25,6 +25,7 @@ NightshiftError
 └── EngineFailed                   the model side failed
     ├── SyncTimedOut               no answer within the deadline
     ├── OutOfDeviceMemory          the micro-batch did not fit
+    ├── ResultsIncomplete          a job's parts hold something else than its chunks counted
     └── LeaseLost                  another worker took the chunk over; what this one did has no effect
 
 None of them knows an HTTP status: ``app/api/error_tables.py`` maps classes to statuses, one table for all dialects.
@@ -234,6 +235,12 @@ class OutOfDeviceMemory(EngineFailed):
 
     code = "out_of_memory"
     retryable = True
+
+
+class ResultsIncomplete(EngineFailed):
+    """A job's parts hold something else than its chunks counted; a bug, never finalised over."""
+
+    code = "results_incomplete"
 
 
 class LeaseLost(EngineFailed):

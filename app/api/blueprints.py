@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from enum import Enum
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask_smorest import Blueprint
+from marshmallow import Schema
 
 from app import errors
 from app.api.error_tables import kind_of
@@ -39,8 +40,21 @@ _OF_A_BODY = (
 _OF_A_QUERY = (errors.InvalidRequest, errors.UnknownParameter)
 
 
-class ApiBlueprint(Blueprint):
+class ApiBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest ships no types
     """Routes that share a subject and a kind of key."""
+
+    if TYPE_CHECKING:
+        # flask-smorest's decorators; ``arguments`` hands the loaded input to the view as its first argument.
+        def route(self, rule: str, *, methods: Sequence[str]) -> Callable[[View], View]: ...
+
+        def arguments(self, schema: type[Schema], *, location: str = "json") -> Callable[[View], View]: ...
+
+        def response(self, status: int, schema: Any = None, **documentation: Any) -> Callable[[View], View]: ...
+
+        def alt_response(self, status: int, **documentation: Any) -> Callable[[View], View]: ...
+
+        @staticmethod
+        def doc(**documentation: Any) -> Callable[[View], View]: ...
 
     ARGUMENTS_PARSER = RequestParser()
 
@@ -54,7 +68,8 @@ class ApiBlueprint(Blueprint):
         """Document the errors that a view answers with, beside those of its key, body and query."""
 
         def decorate(view: View) -> View:
-            view._apidoc = {**deepcopy(getattr(view, "_apidoc", {})), "refusals": refusals}  # type: ignore[attr-defined] - where flask-smorest keeps its notes
+            notes = {**deepcopy(getattr(view, "_apidoc", {})), "refusals": refusals}
+            setattr(view, "_apidoc", notes)  # noqa: B010 - where flask-smorest keeps its notes
             return view
 
         return decorate

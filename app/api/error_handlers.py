@@ -107,8 +107,7 @@ def _response(
         "retryable": retryable,
         "request_id": g.request_id,
     }
-    response = current_app.json.response({"error": body})
-    response.status_code = kind.status
+    response = Response(current_app.json.dumps({"error": body}), status=kind.status, mimetype="application/json")
     if _body_is_unread():
         response.headers["Connection"] = "close"
     return response

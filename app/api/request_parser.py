@@ -43,9 +43,9 @@ class RequestParser(FlaskParser):
         error_status_code: int | None,
         error_headers: Mapping[str, str] | None,
     ) -> NoReturn:
-        """Raise ours."""
-        (problems,) = error.normalized_messages().values()
-        raise refusal_of(problems) from error
+        """Raise ours; webargs has put the location around the messages."""
+        (messages,) = error.messages_dict.values()
+        raise refusal_of(ValidationError(messages)) from error
 
 
 def read_json(req: Request) -> Any:

@@ -73,6 +73,9 @@ CHUNK_TRANSITIONS: dict[ChunkState, frozenset[ChunkState]] = {
 TERMINAL_CHUNK_STATES = frozenset({_C.DONE, _C.SPLIT, _C.CANCELLED, _C.EXPIRED})
 LIVE_CHUNK_STATES = frozenset(set(ChunkState) - TERMINAL_CHUNK_STATES)
 
+STOPPED_CHUNK = {"cancelled": ChunkState.CANCELLED, "expired": ChunkState.EXPIRED}
+"""How a chunk that did not run ends, by its job's ``stop_reason``."""
+
 
 def check_job(current: JobState, wanted: JobState) -> None:
     """Refuse a change that the table does not hold.

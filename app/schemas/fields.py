@@ -64,9 +64,9 @@ class Metadata(fields.Dict):
             raise ValidationError("This must be a JSON object of strings.")
         if len(value) > METADATA_PAIRS:
             raise ValidationError(f"At most {METADATA_PAIRS} pairs are allowed.")
-        problems = {key: problem for key, text in value.items() if (problem := _metadata_problem(key, text))}
+        problems: dict[Any, Any] = {key: problem for key, text in value.items() if (problem := _metadata_problem(key, text))}
         if problems:
-            raise ValidationError(problems)  # type: ignore[arg-type] - marshmallow takes nested messages
+            raise ValidationError(problems)
         return value
 
 
@@ -80,7 +80,7 @@ class Timestamp(fields.DateTime):
 class UnixTime(fields.Integer):
     """A point in time as whole Unix seconds."""
 
-    def _serialize(self, value: datetime | None, attr: str | None, obj: Any, **kwargs: Any) -> int | None:  # type: ignore[override] - takes a datetime
+    def _serialize(self, value: Any, attr: str | None, obj: Any, **kwargs: Any) -> int | None:
         return None if value is None else int(value.timestamp())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from marshmallow import ValidationError
 from marshmallow.exceptions import SCHEMA
 from marshmallow.fields import Field
 
@@ -14,12 +15,9 @@ MISSING = Field.default_error_messages["required"]
 UNKNOWN = "There is no such field."
 
 
-def refusal_of(problems: dict[Any, Any]) -> InvalidRequest:
-    """The error for the first problem found; ``param`` is its path, such as ``inputs[3].body``.
-
-    Args:
-        problems: messages by field, nested as the request is: marshmallow's ``normalized_messages()``.
-    """
+def refusal_of(error: ValidationError) -> InvalidRequest:
+    """Our error for the first problem found; ``param`` is its path, such as ``inputs[3].body``."""
+    problems: Any = error.messages
     found = list(_flat(problems, ""))
     param, message = found[0]
     further = f" (and {len(found) - 1} more)" if len(found) > 1 else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, cast
 from uuid import uuid4
 
 import structlog
@@ -50,8 +50,8 @@ def create_file(*, wiring: Wiring, tenant_id: str, upload: Upload) -> File:
         StorageUnavailable: nothing was stored.
     """
     key = f"files/{tenant_id}/{uuid4().hex}"
-    limited = _LimitedSource(upload.content, wiring.settings.max_file_bytes)
-    stored = wiring.storage.put(key, limited)  # type: ignore[arg-type] - a source is only ever read
+    limited = cast(BinaryIO, _LimitedSource(upload.content, wiring.settings.max_file_bytes))
+    stored = wiring.storage.put(key, limited)
     try:
         options = upload.finish()
         return _add_row(wiring, tenant_id, upload.filename, options, stored)

@@ -16,7 +16,7 @@ from app.db.repositories.jobs import Jobs
 from app.domain.chunks import NewChunk
 from app.domain.input_lines import LineProblem
 from app.domain.jobs import Dialect, Job
-from app.domain.states import JobState
+from app.domain.states import STOPPED_CHUNK, JobState
 from app.errors import LeaseLost, ObjectMissing
 from app.services.plan_input import InputPlan, plan_input
 from app.wiring import Wiring
@@ -133,15 +133,22 @@ class _Preparation:
     def _settle(
         self, wanted: JobState, values: dict[str, Any], outcome: Prepared, *, chunks: list[NewChunk] | None = None
     ) -> Prepared:
-        """Change the state in one transaction, if this planner still has the right to."""
-        job = self._job
+        """Write the outcome in one transaction, if this planner still has the right to."""
         with self._wiring.database.begin() as connection:
             jobs = Jobs(connection)
-            if not jobs.holds_preparation(job.id, token=self._token):
+            job = jobs.lock_preparation(self._job.id, token=self._token)
+            if job is None:
                 return Prepared.LOST
             if chunks:
                 Chunks(connection).insert(job.tenant_id, job.id, chunks)
-            jobs.change_state(job, wanted, prepare_until=None, **values)
+            if job.state is JobState.VALIDATING:
+                jobs.change_state(job, wanted, prepare_until=None, **values)
+            elif chunks:
+                jobs.update(job.id, prepare_until=None, **values)
+            else:  # cancelled meanwhile, and its input would have been refused: nothing is left to record
+                jobs.change_state(job, JobState.CANCELLED, prepare_until=None, **values)
+            if job.stop_reason is not None:
+                Chunks(connection).stop_waiting(job.id, STOPPED_CHUNK[job.stop_reason])
             notify(connection)
         return outcome
 

@@ -21,7 +21,7 @@ from app.domain.input_lines import ItemDefaults
 from app.domain.items import InputItem, ItemErrorCode, ItemFailed, ItemOutcome
 from app.domain.jobs import Job
 from app.domain.result_lines import LineContext
-from app.domain.states import RUNNABLE_JOB_STATES, ChunkState, JobState
+from app.domain.states import RUNNABLE_JOB_STATES, STOPPED_CHUNK, JobState
 from app.errors import DatabaseUnavailable, DependencyFailed, LeaseLost
 from app.ports import ItemRunner, RunStats
 from app.services.chunk_commit import ChunkCommit
@@ -226,5 +226,5 @@ class _Attempt:
         if self._job.stop_reason is None:
             self._commit.handed_back(delay_s=0.0, count_as_death=False)
             return Ran.HANDED_BACK
-        self._commit.stopped(ChunkState.EXPIRED if self._job.stop_reason == "expired" else ChunkState.CANCELLED)
+        self._commit.stopped(STOPPED_CHUNK[self._job.stop_reason])
         return Ran.STOPPED

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
 
 import structlog
 
 from app.db.repositories.schedules import Schedules
-from app.domain.files import BATCH_PURPOSE
 from app.domain.schedules import Schedule, ScheduleRun, request_of, window_until
 from app.errors import DependencyFailed, RequestRefused
 from app.services.submit_job import submit_job
-from app.services.take_inbox_object import forget_inbox_object, inbox_objects, take_inbox_object
+from app.services.take_inbox_object import inbox_objects, take_inbox_object
 from app.wiring import Wiring
 
 log = structlog.get_logger(__name__)
@@ -47,7 +44,7 @@ def _make_jobs(
 ) -> tuple[list[str], str | None]:
     """Submit one job per input; what is refused for good becomes the run's problem, what may pass later is raised."""
     job_ids, problems = [], []
-    for file_id in _inputs(wiring, schedule, run):
+    for file_id in _inputs(wiring, schedules, schedule):
         try:
             job_ids.append(_make_job(wiring, schedules, schedule, run, file_id))
         except RequestRefused as error:
@@ -55,7 +52,7 @@ def _make_jobs(
                 raise DependencyFailed(error.message) from error
             problems.append(error.message)
     if not job_ids and not problems:
-        problems.append(f"there was no .jsonl object under {schedule.source.prefix!r} in the inbox")
+        problems.append(f"there was no new .jsonl object under {schedule.source.prefix!r} in the inbox")
     return job_ids, "; ".join(problems) or None
 
 
@@ -68,3 +65,16 @@ def _make_job(wiring: Wiring, schedules: Schedules, schedule: Schedule, run: Sch
         window = window_until(schedule.due_by, schedule.timezone, now=schedules.now())
         request = replace(request, completion_window=window)
     return submit_job(wiring=wiring, tenant_id=schedule.tenant_id, request=request).job.id
+
+
+def _inputs(wiring: Wiring, schedules: Schedules, schedule: Schedule) -> Iterator[str]:
+    """Ids of the files this run is to work on."""
+    if schedule.source.file_id is not None:
+        yield schedule.source.file_id
+        return
+    found = inbox_objects(wiring=wiring, schedule=schedule)
+    taken = schedules.taken(schedule.id, list(found))
+    for file_id, item in found.items():
+        if file_id not in taken:
+            take_inbox_object(wiring=wiring, tenant_id=schedule.tenant_id, file_id=file_id, item=item)
+            yield file_id

@@ -32,7 +32,7 @@ def submit_job(*, wiring: Wiring, tenant_id: str, request: JobRequest) -> JobDet
         StorageUnavailable, DatabaseUnavailable: nothing was accepted; send it again.
     """
     window_s = window_seconds(request.completion_window)
-    _check_model(request, wiring)
+    check_model(request, wiring)
     _check_room(wiring, tenant_id)
     source = _file_input(wiring.database, tenant_id, request) or _inline_input(wiring, tenant_id, request)
     with wiring.database.begin() as connection:
@@ -41,7 +41,12 @@ def submit_job(*, wiring: Wiring, tenant_id: str, request: JobRequest) -> JobDet
         return job_details(connection, [job], wiring.models)[0]
 
 
-def _check_model(request: JobRequest, wiring: Wiring) -> None:
+def check_model(request: JobRequest, wiring: Wiring) -> None:
+    """Refuse an endpoint or a model that this installation does not serve.
+
+    Raises:
+        InvalidRequest: ``param`` names which.
+    """
     endpoints = sorted({endpoint for model in wiring.models.values() for endpoint in model.endpoints})
     if request.endpoint not in endpoints:
         message = f"'endpoint' must be one of {', '.join(endpoints)}; it is {request.endpoint[:80]!r}."

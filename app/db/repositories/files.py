@@ -78,6 +78,10 @@ class Files:
             raise _not_found(file_id)
         return File(**row)
 
+    def ever_was(self, file_id: str) -> bool:
+        """Whether a row of that id exists, whatever became of the file."""
+        return self._connection.execute(select(files.c.id).where(files.c.id == file_id)).one_or_none() is not None
+
     def list(
         self,
         tenant_id: str,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, or_, select, tuple_
+from sqlalchemy import Connection, RowMapping, and_, func, or_, select, tuple_
 from sqlalchemy.sql import ColumnElement, Select
 
 from app.db.repositories.events import Events
@@ -25,6 +25,12 @@ _ENUMS = {
     "on_deadline": OnDeadline,
     "on_oversize": OnOversize,
 }
+
+# A job that was cancelled before it was planned is planned all the same: each of its items gets its line.
+_IS_UNPLANNED = or_(
+    jobs.c.state == JobState.VALIDATING,
+    and_(jobs.c.state == JobState.CANCELLING, jobs.c.queued_at.is_(None)),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +136,7 @@ class Jobs:
             jobs.update()
             .where(
                 jobs.c.id == job_id,
-                jobs.c.state == JobState.VALIDATING,
+                _IS_UNPLANNED,
                 or_(jobs.c.prepare_until.is_(None), jobs.c.prepare_until < func.now()),
             )
             .values(
@@ -145,7 +151,7 @@ class Jobs:
         """Keep the right to plan a job; False where it is lost."""
         statement = (
             jobs.update()
-            .where(jobs.c.id == job_id, jobs.c.state == JobState.VALIDATING, jobs.c.prepare_token == token)
+            .where(jobs.c.id == job_id, _IS_UNPLANNED, jobs.c.prepare_token == token)
             .values(prepare_until=_from_now(lease_s))
         )
         return self._connection.execute(statement).rowcount == 1
@@ -157,21 +163,18 @@ class Jobs:
         )
         self._connection.execute(statement)
 
-    def holds_preparation(self, job_id: str, *, token: str) -> bool:
-        """Lock the job's row and tell whether this token may still plan it."""
-        query = (
-            select(jobs.c.id)
-            .where(jobs.c.id == job_id, jobs.c.state == JobState.VALIDATING, jobs.c.prepare_token == token)
-            .with_for_update()
-        )
-        return self._connection.execute(query).scalar_one_or_none() is not None
+    def lock_preparation(self, job_id: str, *, token: str) -> Job | None:
+        """Lock the job's row; None where this token may no longer plan it."""
+        query = select(*_FIELDS).where(jobs.c.id == job_id, _IS_UNPLANNED, jobs.c.prepare_token == token)
+        row = self._connection.execute(query.with_for_update()).mappings().one_or_none()
+        return None if row is None else _job(row)
 
     def unprepared(self, limit: int) -> Sequence[str]:
         """Jobs that wait for a planner, oldest first."""
         query = (
             select(jobs.c.id)
             .where(
-                jobs.c.state == JobState.VALIDATING,
+                _IS_UNPLANNED,
                 or_(jobs.c.prepare_until.is_(None), jobs.c.prepare_until < func.now()),
             )
             .order_by(jobs.c.created_at)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, func, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 
 from app.db.tables import jobs, schedule_runs, schedules
@@ -131,19 +131,29 @@ class Schedules:
 
     def unrecorded_job(self, run: ScheduleRun, file_id: str) -> str | None:
         """A job this run made of a file without living to record it."""
-        recorded = (
-            select(func.jsonb_array_elements_text(schedule_runs.c.job_ids))
-            .where(schedule_runs.c.schedule_id == run.schedule_id)
-            .scalar_subquery()
-        )
         query = select(jobs.c.id).where(
             jobs.c.schedule_id == run.schedule_id,
             jobs.c.tenant_id == run.tenant_id,
             jobs.c.input_file_id == file_id,
             jobs.c.created_at >= run.created_at,
-            jobs.c.id.not_in(recorded),
+            jobs.c.id.not_in(_recorded_jobs(run.schedule_id)),
         )
         return self._connection.execute(query.order_by(jobs.c.created_at).limit(1)).scalar_one_or_none()
+
+    def taken(self, schedule_id: str, file_ids: Sequence[str]) -> set[str]:
+        """Those of the files that a run of this schedule has a job for."""
+        query = select(jobs.c.input_file_id).where(
+            jobs.c.schedule_id == schedule_id,
+            jobs.c.input_file_id.in_(file_ids),
+            jobs.c.id.in_(_recorded_jobs(schedule_id)),
+        )
+        return set(self._connection.execute(query).scalars())
+
+
+def _recorded_jobs(schedule_id: str) -> Select[Any]:
+    return select(func.jsonb_array_elements_text(schedule_runs.c.job_ids)).where(
+        schedule_runs.c.schedule_id == schedule_id
+    )
 
 
 def _of(tenant_id: str, schedule_id: str) -> ColumnElement[bool]:

@@ -1,0 +1,59 @@
+"""Answers that are streamed out of the object store, whole or in part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+
+from flask import Response, request
+from werkzeug.datastructures import Range
+from werkzeug.http import parse_range_header
+
+from app.domain.byte_ranges import Content
+from app.errors import RangeNotSatisfiable
+from app.ports import ObjectStore
+from app.storage.reading import read_content
+
+
+def stream(blocks: Iterator[bytes], *, mimetype: str, status: int = 200) -> Response:
+    """Answer with ``blocks``. The first is fetched at once, so that a failure there still becomes a proper error."""
+    first = next(blocks, b"")
+    return Response(chain([first], blocks), status=status, mimetype=mimetype)
+
+
+def stream_content(storage: ObjectStore, content: Content, *, mimetype: str) -> Response:
+    """Answer with ``content``, or with the piece that the request's ``Range`` asks for.
+
+    ``Content-Length`` is always sent, so a stream that fails halfway is seen as such by every client.
+
+    Raises:
+        RangeNotSatisfiable: the range lies outside the content.
+    """
+    size_bytes = content.size_bytes
+    piece = _asked_piece(size_bytes)
+    wanted = content if piece is None else content.cut(piece[0], piece[1] - piece[0])
+    response = stream(read_content(storage, wanted), mimetype=mimetype, status=200 if piece is None else 206)
+    response.headers["Accept-Ranges"] = "bytes"
+    response.headers["Content-Length"] = str(wanted.size_bytes)
+    if piece is not None:
+        response.headers["Content-Range"] = f"bytes {piece[0]}-{piece[1] - 1}/{size_bytes}"
+    return response
+
+
+def _asked_piece(size_bytes: int) -> tuple[int, int] | None:
+    """First byte and end of what is asked for; None for all of it.
+
+    A header that is malformed, asks for several pieces, or comes with ``If-Range`` may be answered with everything
+    (RFC 9110, 14.2), and is.
+    """
+    asked = parse_range_header(request.headers.get("Range"))
+    if asked is None or asked.units != "bytes" or len(asked.ranges) != 1 or "If-Range" in request.headers:
+        return None
+    piece = asked.range_for_length(size_bytes)
+    if piece is None:
+        raise RangeNotSatisfiable(_outside(asked, size_bytes), size_bytes=size_bytes)
+    return piece
+
+
+def _outside(asked: Range, size_bytes: int) -> str:
+    return f"the range {asked.to_header()!r} lies outside the content, which has {size_bytes} bytes"

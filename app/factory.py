@@ -1,0 +1,54 @@
+"""Make the Flask application."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from flask import Flask
+
+from app.api import (
+    admin_keys,
+    authentication,
+    context,
+    docs,
+    error_handlers,
+    health,
+    openapi,
+    request_ids,
+    security_headers,
+)
+from app.api.blueprints import ApiBlueprint
+from app.api.json_provider import OrjsonProvider
+from app.api.openai import files
+from app.wiring import Wiring
+
+BLUEPRINTS: Sequence[ApiBlueprint] = (
+    files.blueprint,
+    admin_keys.blueprint,
+    health.blueprint,
+    openapi.blueprint,
+    docs.blueprint,
+)
+"""Everything that is served; a new subject is one module with its ``blueprint`` and one line here."""
+
+
+class NightshiftFlask(Flask):
+    """Flask with JSON by orjson."""
+
+    json_provider_class = OrjsonProvider
+
+
+def create_app(wiring: Wiring) -> Flask:
+    """Make the application. Nothing is contacted: it starts with every backing service down."""
+    app = NightshiftFlask("nightshift", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = wiring.settings.max_inline_bytes
+    app.url_map.strict_slashes = False
+    context.install(app, context.ApiContext(wiring))
+    request_ids.install(app)
+    error_handlers.install(app)
+    authentication.install(app)
+    security_headers.install(app)
+    api = openapi.make_api(app, public_url=wiring.settings.public_url)
+    for blueprint in BLUEPRINTS:
+        api.register_blueprint(blueprint)
+    return app

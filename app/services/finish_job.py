@@ -1,0 +1,148 @@
+"""Finalise a job whose chunks are all terminal. Recounts from the database; may run any number of times.
+
+The chord callback calls this after each wave, and the dispatcher calls it for jobs whose callback was lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, func
+
+from app.db.notify import notify
+from app.db.repositories.chunks import Chunks
+from app.db.repositories.files import Files
+from app.db.repositories.jobs import Jobs
+from app.db.repositories.outcomes import Outcomes, Tally
+from app.domain.chunks import Chunk, NewPart
+from app.domain.ids import batch_id, new_id
+from app.domain.jobs import Counts, Dialect, Job
+from app.domain.states import STOPPED_CHUNK, TERMINAL_JOB_STATES, JobState, final_state
+from app.errors import ResultsIncomplete
+from app.services.job_details import details_from
+from app.services.never_ran import store_never_ran
+from app.wiring import Wiring
+
+RESULT_PURPOSE = "batch_output"
+PART_OUTCOMES = ("succeeded", "failed", "cancelled", "expired")
+
+
+class Finished(StrEnum):
+    """How an attempt to finalise a job ended."""
+
+    FINISHED = "finished"
+    NOT_YET = "not_yet"
+    ALREADY = "already"
+
+
+def finish_job(*, wiring: Wiring, job_id: str) -> Finished:
+    """Close a job's results and give it its terminal state, once.
+
+    Raises:
+        StorageUnavailable, DatabaseUnavailable: nothing was closed; it will be tried again.
+        ResultsIncomplete: parts and counts differ; a bug, and the job stays ``finalizing`` for a person to look at.
+    """
+    job, stopped = _begin(wiring, job_id)
+    if job.state in TERMINAL_JOB_STATES:
+        return Finished.ALREADY
+    if job.state not in {JobState.FINALIZING, JobState.CANCELLING} or stopped is None:
+        return Finished.NOT_YET
+    parts = store_never_ran(
+        storage=wiring.storage, job=job, chunks=stopped, max_line_bytes=wiring.settings.max_line_bytes
+    )
+    with wiring.database.begin() as connection:
+        return _close(wiring, connection, job.id, parts)
+
+
+def _begin(wiring: Wiring, job_id: str) -> tuple[Job, list[Chunk] | None]:
+    """Move a job that is ready to ``finalizing``.
+
+    Returns:
+        The job, and its chunks that never ran; None instead of them where the job is not ready.
+    """
+    with wiring.database.begin() as connection:
+        jobs, chunks = Jobs(connection), Chunks(connection)
+        job = jobs.lock(job_id)
+        if job.state in TERMINAL_JOB_STATES or job.queued_at is None or chunks.count_live(job.id):
+            return job, None
+        if job.state not in {JobState.FINALIZING, JobState.CANCELLING}:
+            job = jobs.change_state(job, JobState.FINALIZING, finalizing_at=func.now()) or job
+        return job, chunks.of_job(job.id, STOPPED_CHUNK.values())
+
+
+def _close(wiring: Wiring, connection: Connection, job_id: str, parts: Sequence[NewPart]) -> Finished:
+    """The one transaction that ends a job; of two finalisers the second finds it ended."""
+    jobs, outcomes = Jobs(connection), Outcomes(connection)
+    job = jobs.lock(job_id)
+    if job.state in TERMINAL_JOB_STATES:
+        return Finished.ALREADY
+    outcomes.add_parts(job.tenant_id, job.id, None, parts)
+    tally, totals = outcomes.tally(job.id), outcomes.part_totals(job.id)
+    _check_complete(job, tally.counts, totals)
+    expires_after_s = job.output_expires_after_s or wiring.settings.results_retention_s
+    jobs.change_state(
+        job,
+        _terminal_state(job, tally.counts),
+        finished_at=func.now(),
+        results_expire_at=func.now() + timedelta(seconds=expires_after_s),
+        final=_final(wiring, job, tally),
+        **_result_files(connection, job, totals, expires_after_s),
+    )
+    notify(connection)
+    return Finished.FINISHED
+
+
+def _terminal_state(job: Job, counts: Counts) -> JobState:
+    if job.state is JobState.CANCELLING:
+        return JobState.CANCELLED
+    return final_state(
+        total=counts.total, succeeded=counts.succeeded, cancelled=counts.cancelled, expired=counts.expired
+    )
+
+
+def _check_complete(job: Job, counts: Counts, totals: dict[str, tuple[int, int]]) -> None:
+    """The parts must hold exactly what the chunks counted."""
+    counted = {outcome: getattr(counts, outcome) for outcome in PART_OUTCOMES}
+    held = {outcome: totals.get(outcome, (0, 0))[0] for outcome in PART_OUTCOMES}
+    if counted != held or sum(held.values()) != job.n_items:
+        raise ResultsIncomplete(f"job {job.id} of {job.n_items} items counts {counted} but its parts hold {held}")
+
+
+def _final(wiring: Wiring, job: Job, tally: Tally) -> dict[str, Any]:
+    details = details_from(job, tally, wiring.models)
+    return {
+        "counts": asdict(tally.counts),
+        "usage": asdict(tally.usage),
+        "errors_by_code": tally.errors_by_code,
+        "cost": asdict(details.cost),
+    }
+
+
+def _result_files(
+    connection: Connection, job: Job, totals: dict[str, tuple[int, int]], expires_after_s: int
+) -> dict[str, str]:
+    """Make the output and error files of an OpenAI batch; one that would be empty is not made."""
+    if job.dialect is not Dialect.OPENAI:
+        return {}
+    sizes = {
+        "output": totals.get("succeeded", (0, 0))[1],
+        "error": sum(totals.get(outcome, (0, 0))[1] for outcome in PART_OUTCOMES if outcome != "succeeded"),
+    }
+    made = {}
+    for kind, size_bytes in sizes.items():
+        if size_bytes:
+            file = Files(connection).add(
+                file_id=new_id("file-"),
+                tenant_id=job.tenant_id,
+                purpose=RESULT_PURPOSE,
+                filename=f"{batch_id(job.id)}_{kind}.jsonl",
+                size_bytes=size_bytes,
+                expires_after_s=expires_after_s,
+                job_id=job.id,
+            )
+            made[f"{kind}_file_id"] = file.id
+    return made

@@ -1,0 +1,75 @@
+"""Result lines of items that never ran because their job was cancelled or its window closed."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO, cast
+
+from app.domain.chunks import Chunk, NewPart
+from app.domain.input_lines import parse_object
+from app.domain.jobs import Job
+from app.domain.result_lines import LineContext, never_ran_line
+from app.domain.states import STOPPED_CHUNK
+from app.ports import ObjectStore
+from app.services.chunk_input import read_chunk_lines
+
+
+def store_never_ran(*, storage: ObjectStore, job: Job, chunks: Sequence[Chunk], max_line_bytes: int) -> list[NewPart]:
+    """Store a line for each item of chunks that were stopped; one object per outcome, however many chunks.
+
+    Raises:
+        StorageUnavailable: what was stored has no row and will be swept.
+    """
+    parts = []
+    for outcome, state in STOPPED_CHUNK.items():
+        stopped = [chunk for chunk in chunks if chunk.state is state]
+        if stopped:
+            lines = _LineStream(_lines(storage, job, stopped, outcome, max_line_bytes))
+            key = f"parts/{job.tenant_id}/{job.id}/{outcome}-{secrets.token_hex(8)}.jsonl"
+            stored = storage.put(key, cast(BinaryIO, lines))
+            parts.append(
+                NewPart(
+                    outcome=outcome,
+                    object_key=stored.key,
+                    size_bytes=stored.size_bytes,
+                    n_items=lines.n_lines,
+                    sha256=stored.sha256,
+                )
+            )
+    return parts
+
+
+def _lines(
+    storage: ObjectStore, job: Job, chunks: Sequence[Chunk], outcome: str, max_line_bytes: int
+) -> Iterator[bytes]:
+    context = LineContext(job.dialect, job.id, job.model_version)
+    for chunk in chunks:
+        lines = read_chunk_lines(storage=storage, input_key=job.input_key, chunk=chunk, max_line_bytes=max_line_bytes)
+        for span, line in lines:
+            parsed, _ = parse_object(line.data or b"")
+            custom_id = (parsed or {}).get("custom_id", f"line {span.index + 1}")
+            yield never_ran_line(
+                context, index=span.index, custom_id=custom_id, outcome=outcome, attempts=span.attempts
+            )
+
+
+class _LineStream:
+    """Lines as the byte stream an object store reads from."""
+
+    def __init__(self, lines: Iterator[bytes]) -> None:
+        self._lines = lines
+        self._rest = b""
+        self.n_lines = 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Up to ``size`` bytes, all that is left where it is negative."""
+        wanted = size if size >= 0 else 1 << 62
+        pieces, held = [self._rest], len(self._rest)
+        while held < wanted and (line := next(self._lines, None)) is not None:
+            self.n_lines += 1
+            pieces.append(line)
+            held += len(line)
+        data = b"".join(pieces)
+        self._rest = data[wanted:]
+        return data[:wanted]

@@ -1,0 +1,11 @@
+"""What gunicorn serves; each of its processes imports this module after the fork."""
+
+from __future__ import annotations
+
+from app.factory import create_app
+from app.wiring import process_wiring
+from config.logging import configure_logging
+
+_wiring = process_wiring()
+configure_logging(level=_wiring.settings.log_level, process="api")
+app = create_app(_wiring)
