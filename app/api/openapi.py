@@ -39,7 +39,6 @@ def make_api(app: Flask, *, public_url: str) -> DocumentedApi:
     api = DocumentedApi(app, spec_kwargs=options)
     for name, scheme in _SECURITY.items():
         api.spec.components.security_scheme(name, scheme)
-    api.spec.components.schema("Error", schema=ErrorSchema)
     app.extensions["nightshift-openapi"] = cache(lambda: current_app.json.dumps(api.spec.to_dict()))
     return api
 

@@ -57,7 +57,7 @@ def read_json(req: Request) -> Any:
         RequestEntityTooLarge: the body is above the limit; it was not read.
     """
     if not req.is_json:
-        message = f"the body must be JSON with 'Content-Type: application/json', not {req.mimetype or 'nothing'!r}"
+        message = f"the body must be JSON with 'Content-Type: application/json', not '{req.mimetype}'"
         raise InvalidRequest(message, param="Content-Type", code="unsupported_content_type")
     if req.headers.get("Content-Encoding", "identity").lower() != "identity":
         message = "a compressed body is not taken; send it as it is"

@@ -1,0 +1,26 @@
+"""gunicorn for the API: ``gunicorn -c config/gunicorn.py app.wsgi:app``.
+
+Threads, because requests wait for Postgres and the object store. No preload: connections must not cross a fork.
+"""
+
+from __future__ import annotations
+
+from config.settings import load_settings
+
+_settings = load_settings()
+
+bind = _settings.api_bind
+workers = _settings.api_workers
+worker_class = "gthread"
+threads = _settings.api_threads
+preload_app = False
+# A thread that streams a long file keeps its worker alive; this is for a worker that hangs as a whole.
+timeout = 120
+graceful_timeout = 30
+keepalive = 75
+# Clients behind slow links send big uploads in bursts; the connection itself is not limited here.
+worker_connections = 1000
+max_requests = 0
+limit_request_line = 8190
+accesslog = None
+proc_name = "nightshift-api"
