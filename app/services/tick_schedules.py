@@ -41,7 +41,7 @@ def _claim_due(wiring: Wiring) -> int:
             try:
                 following = next_tick(schedule.cron, schedule.timezone, after=now)
             except InvalidRequest as error:  # a zone can leave the time zone database, a year can run out
-                log.error("schedule_switched_off", schedule_id=schedule.id, reason=error.message)
+                log.exception("schedule_switched_off", schedule_id=schedule.id, reason=error.message)
                 schedules.update(schedule.tenant_id, schedule.id, enabled=False, next_tick_at=None)
                 continue
             run = schedules.add_run(schedule, tick_at=schedule.next_tick_at)

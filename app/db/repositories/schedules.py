@@ -70,7 +70,7 @@ class Schedules:
             raise _not_found(schedule_id)
         return _schedule(row)
 
-    def lock_due(self, limit: int) -> list[Schedule]:
+    def lock_due(self, limit: int) -> Sequence[Schedule]:
         """Schedules whose tick has come and that no other beat is just looking at; their rows are locked."""
         query = (
             select(*_FIELDS)
@@ -99,7 +99,7 @@ class Schedules:
         row = self._connection.execute(statement.returning(*_RUN_FIELDS)).mappings().one_or_none()
         return None if row is None else _run(row)
 
-    def open_runs(self, limit: int) -> list[ScheduleRun]:
+    def open_runs(self, limit: int) -> Sequence[ScheduleRun]:
         """Runs whose jobs were not made yet, oldest first."""
         query = select(*_RUN_FIELDS).where(_is_open()).order_by(schedule_runs.c.created_at).limit(limit)
         return [_run(row) for row in self._connection.execute(query).mappings()]
@@ -119,7 +119,7 @@ class Schedules:
         statement = schedule_runs.update().where(schedule_runs.c.schedule_id == schedule_id, _is_open())
         self._connection.execute(statement.values(problem=problem))
 
-    def runs(self, tenant_id: str, schedule_id: str, *, limit: int) -> list[ScheduleRun]:
+    def runs(self, tenant_id: str, schedule_id: str, *, limit: int) -> Sequence[ScheduleRun]:
         """A schedule's runs, newest first."""
         query = (
             select(*_RUN_FIELDS)

@@ -1,0 +1,88 @@
+"""What may be swept. Rows stay, so that lists and ids keep their meaning; only objects go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select, union_all
+
+from app.db.tables import files, jobs, result_parts
+from app.domain.states import LIVE_JOB_STATES, TERMINAL_JOB_STATES
+
+
+@dataclass(frozen=True, slots=True)
+class ExpiredJob:
+    """A finished job whose results are past their time."""
+
+    job_id: str
+    own_input_key: str | None
+    """The input it was submitted with inline; None where the client uploaded a file, which has its own time."""
+
+
+class Hygiene:
+    """Finds and marks what may be swept, inside one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def expired_uploads(self, limit: int) -> list[tuple[str, str]]:
+        """(id, object key) of uploads that are deleted or past their time and that no live job reads."""
+        over = or_(files.c.deleted_at.is_not(None), files.c.expires_at <= func.now())
+        read = exists().where(jobs.c.input_key == files.c.object_key, jobs.c.state.in_(LIVE_JOB_STATES))
+        query = select(files.c.id, files.c.object_key).where(
+            ~files.c.swept, over, files.c.object_key.is_not(None), ~read
+        )
+        return [(file_id, key) for file_id, key in self._connection.execute(query.limit(limit))]
+
+    def mark_files_swept(self, file_ids: Sequence[str]) -> None:
+        """Their objects are gone."""
+        self._connection.execute(files.update().where(files.c.id.in_(file_ids)).values(swept=True))
+
+    def expired_jobs(self, limit: int) -> list[ExpiredJob]:
+        """Terminal jobs whose results are past their time."""
+        query = (
+            select(jobs.c.id, jobs.c.input_key, jobs.c.input_file_id)
+            .where(~jobs.c.results_swept, _results_are_over())
+            .limit(limit)
+        )
+        return [
+            ExpiredJob(job_id, None if file_id else key) for job_id, key, file_id in self._connection.execute(query)
+        ]
+
+    def part_keys(self, job_id: str) -> Sequence[str]:
+        """Keys of a job's result parts."""
+        query = select(result_parts.c.object_key).where(result_parts.c.job_id == job_id)
+        return self._connection.execute(query).scalars().all()
+
+    def mark_job_swept(self, job_id: str) -> None:
+        """Its parts are gone, and with them its output and error files."""
+        self._connection.execute(jobs.update().where(jobs.c.id == job_id).values(results_swept=True))
+        self._connection.execute(files.update().where(files.c.job_id == job_id).values(swept=True))
+
+    def cutoff(self, age_s: int) -> datetime:
+        """The moment ``age_s`` seconds ago by the database's clock."""
+        moment: datetime = self._connection.execute(select(func.now() - timedelta(seconds=age_s))).scalar_one()
+        return moment
+
+    def named(self, keys: Sequence[str]) -> set[str]:
+        """Those of the keys that a row still stands for."""
+        finds = (
+            select(files.c.object_key).where(files.c.object_key.in_(keys), ~files.c.swept),
+            select(jobs.c.input_key).where(jobs.c.input_key.in_(keys), _needs_input()),
+            select(result_parts.c.object_key)
+            .join(jobs, jobs.c.id == result_parts.c.job_id)
+            .where(result_parts.c.object_key.in_(keys), ~jobs.c.results_swept),
+        )
+        return set(self._connection.execute(union_all(*finds)).scalars())
+
+
+def _results_are_over() -> ColumnElement[bool]:
+    return and_(jobs.c.state.in_(TERMINAL_JOB_STATES), jobs.c.results_expire_at <= func.now())
+
+
+def _needs_input() -> ColumnElement[bool]:
+    """A live job always; a finished one until its results are swept, unless its input is an upload with its own time."""
+    kept = and_(jobs.c.input_file_id.is_(None), ~jobs.c.results_swept)
+    return or_(jobs.c.state.in_(LIVE_JOB_STATES), kept)

@@ -1,0 +1,49 @@
+"""Sentry for Flask and Celery: bugs and failing dependencies, never a client's data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import sentry_sdk
+import structlog
+
+from app.errors import LeaseLost, RequestRefused, SyncTimedOut
+from config.settings import Settings
+
+if TYPE_CHECKING:
+    from sentry_sdk._types import Event, Hint
+
+# They are answers, not faults: the caller was told, or another worker has the chunk.
+EXPECTED = (RequestRefused, LeaseLost, SyncTimedOut)
+TAGGED = ("request_id", "tenant_id", "job_id", "chunk_id", "attempt", "queue", "schedule_id")
+
+
+def init_sentry(settings: Settings, *, process: str) -> None:
+    """Send this process's errors to Sentry; without a DSN, do nothing.
+
+    Flask and Celery are hooked by the SDK itself. Items of jobs never leave: no request bodies, no local
+    variables, no default personal data.
+    """
+    if not settings.sentry_dsn:
+        return
+    sentry_sdk.init(
+        dsn=settings.sentry_dsn,
+        environment=settings.environment,
+        before_send=before_send,
+        send_default_pii=False,
+        include_local_variables=False,
+        max_request_body_size="never",
+        traces_sample_rate=0.0,
+    )
+    sentry_sdk.set_tag("process", process)
+
+
+def before_send(event: Event, hint: Hint) -> Event | None:
+    """Drop what is expected; give the rest the ids that its log lines carry."""
+    raised = hint.get("exc_info")
+    if raised is not None and isinstance(raised[1], EXPECTED):
+        return None
+    bound = structlog.contextvars.get_contextvars()
+    tags = {name: str(bound[name]) for name in TAGGED if name in bound}
+    event["tags"] = {**dict(event.get("tags") or {}), **tags}
+    return event
