@@ -44,21 +44,31 @@ def process_wiring() -> Wiring:
     return build_wiring(load_settings())
 
 
-_item_runner: ItemRunner | None = None
+@dataclass(frozen=True, slots=True)
+class WorkerProcess:
+    """What makes a process a GPU worker: its engines, and who it is when it claims a chunk."""
+
+    runner: ItemRunner
+    queue: str
+    incarnation: str
+    """Names this very process: ``host:pid:start``; a restart gets another."""
 
 
-def set_item_runner(runner: ItemRunner) -> None:
-    """Tell the core which engines this process holds; a GPU worker does so when it starts."""
-    global _item_runner  # noqa: PLW0603 - one per process, like the wiring
-    _item_runner = runner
+_worker_process: WorkerProcess | None = None
 
 
-def item_runner() -> ItemRunner:
-    """The engines of this process.
+def set_worker_process(worker: WorkerProcess) -> None:
+    """Make this process a GPU worker; done once, after the fork."""
+    global _worker_process  # noqa: PLW0603 - one per process, like the wiring
+    _worker_process = worker
+
+
+def worker_process() -> WorkerProcess:
+    """What this process is as a GPU worker.
 
     Raises:
-        RuntimeError: this process is not a GPU worker; a chunk was sent to the wrong queue.
+        RuntimeError: it is none; a chunk was sent to the wrong queue.
     """
-    if _item_runner is None:
+    if _worker_process is None:
         raise RuntimeError("this process holds no engines: chunk tasks belong on a device queue")
-    return _item_runner
+    return _worker_process

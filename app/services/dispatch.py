@@ -1,0 +1,155 @@
+"""One look of the dispatcher: make the broker match the rows.
+
+Level-triggered: each step asks what is the case, not what happened. Publishing twice is harmless, because a chunk is
+claimed once, so whenever in doubt a message is sent again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import structlog
+
+from app.db.repositories.dispatching import EMPTY_QUEUE, Dispatching
+from app.db.repositories.jobs import Jobs
+from app.db.repositories.workers import LiveWorker, Workers
+from app.db.session import Database
+from app.domain.fairness import FairShare
+from app.ports import Grant, WorkPublisher
+from app.services.expire_jobs import expire_jobs
+from config.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+CHUNKS_PER_WORKER = 2
+"""One runs and one waits behind it; more would decide too early who is next."""
+JOBS_AT_ONCE = 200
+LONGEST_PATIENCE_S = 60.0
+
+
+@dataclass(slots=True)
+class Patience:
+    """Remembers what was asked for lately, so that asking again waits twice as long each time."""
+
+    first_s: float
+    _next: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def due(self, names: list[str]) -> list[str]:
+        """Those of ``names`` that may be asked for now; the others of the past are forgotten."""
+        now = time.monotonic()
+        self._next = {name: self._next[name] for name in names if name in self._next}
+        ready = [name for name in names if self._next.get(name, (0.0, 0.0))[0] <= now]
+        for name in ready:
+            _, waited_s = self._next.get(name, (0.0, self.first_s / 2))
+            wait_s = min(waited_s * 2, LONGEST_PATIENCE_S)
+            self._next[name] = (now + wait_s, wait_s)
+        return ready
+
+
+class Dispatcher:
+    """Does one look after another, on behalf of the leader."""
+
+    def __init__(self, *, settings: Settings, database: Database, publisher: WorkPublisher) -> None:
+        self._settings = settings
+        self._database = database
+        self._publisher = publisher
+        self._shares: dict[str, FairShare] = defaultdict(FairShare)
+        self._prepare = Patience(settings.grant_patience_s)
+        self._finish = Patience(settings.grant_patience_s / 2)
+
+    def look(self) -> None:
+        """Look at everything once.
+
+        Raises:
+            BrokerUnavailable, DatabaseUnavailable: look again later; nothing is lost.
+        """
+        expire_jobs(database=self._database)
+        with self._database.begin() as connection:
+            workers = Workers(connection).live(silence_s=self._settings.worker_silence_s)
+        self._take_back(workers)
+        self._publish_preparations()
+        self._publish_finishes()
+        self._publish_lost(workers)
+        self._grant(workers)
+
+    def _take_back(self, workers: list[LiveWorker]) -> None:
+        with self._database.begin() as connection:
+            dispatching = Dispatching(connection)
+            n_expired = dispatching.take_back_expired()
+            n_silent = dispatching.take_back_from_silent(
+                [worker.queue for worker in workers], patience_s=self._settings.grant_patience_s
+            )
+        if n_expired or n_silent:
+            log.warning("chunks_taken_back", n_lease_expired=n_expired, n_worker_silent=n_silent)
+
+    def _publish_preparations(self) -> None:
+        with self._database.begin() as connection:
+            waiting = list(Jobs(connection).unprepared(JOBS_AT_ONCE))
+        for job_id in self._prepare.due(waiting):
+            self._publisher.publish_prepare(job_id)
+
+    def _publish_finishes(self) -> None:
+        with self._database.begin() as connection:
+            waiting = list(Dispatching(connection).finishable(JOBS_AT_ONCE))
+        for job_id in self._finish.due(waiting):
+            self._publisher.publish_finish(job_id)
+
+    def _publish_lost(self, workers: list[LiveWorker]) -> None:
+        """Publish again what was granted long enough ago and is in no queue.
+
+        A queue that holds fewer messages than it has granted chunks has lost some: to a purge, to a wiped broker, to
+        a dispatcher that died between its commit and its publish.
+        """
+        with self._database.begin() as connection:
+            loads = Dispatching(connection).loads()
+        granted = {worker.queue: loads[worker.queue].n_granted for worker in workers if worker.queue in loads}
+        suspects = [queue for queue, n_granted in granted.items() if n_granted]
+        ready = self._publisher.ready_counts(suspects) if suspects else {}
+        for queue in suspects:
+            n_lost = granted[queue] - ready.get(queue, 0)
+            if n_lost > 0:
+                self._publish_again(queue, n_lost)
+
+    def _publish_again(self, queue: str, n_lost: int) -> None:
+        patience_s = self._settings.grant_patience_s
+        with self._database.begin() as connection:
+            overdue = Dispatching(connection).overdue_grants(queue, patience_s=patience_s, at_most=n_lost)
+        by_job: dict[str, list[Grant]] = defaultdict(list)
+        for job_id, grant in overdue:
+            by_job[job_id].append(grant)
+        for job_id, grants in by_job.items():
+            log.warning("grants_published_again", job_id=job_id, queue=queue, n_chunks=len(grants))
+            self._publisher.publish_wave(job_id, grants)
+
+    def _grant(self, workers: list[LiveWorker]) -> None:
+        """Fill the free slots of every pool: committed first, published after."""
+        by_pool: dict[str, list[LiveWorker]] = defaultdict(list)
+        for worker in workers:
+            by_pool[worker.pool].append(worker)
+        for pool, members in by_pool.items():
+            for job_id, grants in self._decide(pool, members).items():
+                self._publisher.publish_wave(job_id, grants)
+
+    def _decide(self, pool: str, workers: list[LiveWorker]) -> dict[str, list[Grant]]:
+        with self._database.begin() as connection:
+            dispatching = Dispatching(connection)
+            loads = dispatching.loads()
+            slots = free_slots({worker.queue: loads.get(worker.queue, EMPTY_QUEUE).n_busy for worker in workers})
+            if not slots:
+                return {}
+            allotted = self._shares[pool].allot(dispatching.candidates(pool), len(slots))
+            queues_of: dict[str, list[str]] = defaultdict(list)
+            for candidate, queue in zip(allotted, slots, strict=False):
+                queues_of[candidate.job_id].append(queue)
+            return {job_id: dispatching.grant(job_id, queues) for job_id, queues in queues_of.items()}
+
+
+def free_slots(n_busy_by_queue: dict[str, int]) -> list[str]:
+    """Queues in the order in which free slots are to be filled: the emptiest first."""
+    slots = []
+    for depth in range(CHUNKS_PER_WORKER):
+        slots += [queue for queue, n_busy in sorted(n_busy_by_queue.items()) if n_busy <= depth]
+    return slots
+

@@ -1,0 +1,45 @@
+"""The Celery app: configuration is read at first use, so that importing a task needs no environment."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from celery import Celery
+from celery.signals import setup_logging
+
+from config.beat import BEAT_SCHEDULE
+from config.celery import celery_config
+from config.logging import configure_logging
+from config.settings import load_settings
+
+TASK_MODULES = (
+    "tasks.callbacks",
+    "tasks.chunks",
+    "tasks.dead_letters",
+    "tasks.hygiene",
+    "tasks.nightly",
+    "tasks.prepare",
+)
+
+
+def _config() -> dict[str, Any]:
+    return {**celery_config(load_settings()), "beat_schedule": BEAT_SCHEDULE}
+
+
+app = Celery("nightshift", include=TASK_MODULES, set_as_current=True)
+app.add_defaults(_config)
+
+
+@setup_logging.connect
+def _log_as_json(**_signal: Any) -> None:
+    configure_logging(level=load_settings().log_level, process=_process_name(sys.argv))
+
+
+def _process_name(argv: list[str]) -> str:
+    """What this process calls itself in its logs: its node name, or the Celery command it runs."""
+    for place, argument in enumerate(argv):
+        if argument in {"-n", "--hostname"} and place + 1 < len(argv):
+            return argv[place + 1].split("@")[0]
+    known = [argument for argument in argv if argument in {"worker", "beat", "flower"}]
+    return known[0] if known else "celery"

@@ -1,0 +1,21 @@
+"""Run a chunk on this worker's device."""
+
+from __future__ import annotations
+
+from app import wiring
+from app.services.run_chunk import run_chunk as run
+from tasks.base import NightshiftTask
+from tasks.celery_app import app
+
+
+@app.task(name="nightshift.run_chunk", base=NightshiftTask)
+def run_chunk(*, chunk_id: int, grant: int, version: int = 1) -> str:
+    """Run one granted chunk; never raises for a reason that lies in the data."""
+    worker = wiring.worker_process()
+    return run(
+        wiring=wiring.process_wiring(),
+        runner=worker.runner,
+        chunk_id=chunk_id,
+        queue=worker.queue,
+        holder=worker.incarnation,
+    )

@@ -1,0 +1,155 @@
+"""The dispatcher process: leader by advisory lock, woken by NOTIFY, at latest every second.
+
+Run two of them; the second stands by and takes over as soon as the first one's database session ends.
+"""
+
+from __future__ import annotations
+
+import select
+import signal
+import time
+from types import FrameType
+
+import psycopg2
+import structlog
+from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
+from psycopg2.extensions import connection as PgConnection
+from sqlalchemy.engine import make_url
+
+from app.db.notify import CHANNEL
+from app.errors import BrokerUnavailable, DatabaseUnavailable
+from app.services.dispatch import Dispatcher
+from app.wiring import process_wiring
+from config.logging import configure_logging
+from config.settings import Settings, load_settings
+from tasks.celery_app import app as celery_app
+from tasks.publisher import CeleryPublisher
+
+log = structlog.get_logger(__name__)
+
+LEADER_LOCK = 0x6E696768  # "nigh"
+BROKER_PAUSE_S = 1.0
+
+
+class Leadership:
+    """One database session that holds the leader's lock and hears NOTIFY; both end with the session."""
+
+    def __init__(self, url: str, *, connect_timeout_s: float) -> None:
+        self._url = make_url(url)
+        self._connect_timeout_s = connect_timeout_s
+        self._session: PgConnection | None = None
+        self.is_leader = False
+
+    def acquire(self) -> bool:
+        """Whether this process leads now; asks for the lock where it does not hold it.
+
+        Raises:
+            psycopg2.OperationalError: the database does not answer, so this process leads no longer.
+        """
+        try:
+            session = self._session or self._connect()
+            with session.cursor() as cursor:
+                if self.is_leader:
+                    cursor.execute("SELECT 1")
+                else:
+                    cursor.execute("SELECT pg_try_advisory_lock(%s)", (LEADER_LOCK,))
+                    row = cursor.fetchone()
+                    self.is_leader = bool(row and row[0])
+        except psycopg2.Error:
+            self.close()
+            raise
+        return self.is_leader
+
+    def wait(self, timeout_s: float) -> None:
+        """Sleep until somebody notifies, at most ``timeout_s``."""
+        session = self._session
+        if session is None:
+            time.sleep(timeout_s)
+            return
+        readable, _, _ = select.select([session], [], [], timeout_s)
+        if readable:
+            session.poll()
+            session.notifies.clear()
+
+    def close(self) -> None:
+        """End the session, and with it the leadership."""
+        self.is_leader = False
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def _connect(self) -> PgConnection:
+        url = self._url
+        self._session = psycopg2.connect(
+            host=url.host,
+            port=url.port,
+            user=url.username,
+            password=url.password,
+            dbname=url.database,
+            connect_timeout=max(1, int(self._connect_timeout_s)),
+            application_name="nightshift-dispatcher",
+            keepalives_idle=10,
+        )
+        self._session.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
+        with self._session.cursor() as cursor:
+            cursor.execute(f"LISTEN {CHANNEL}")
+        return self._session
+
+
+class DispatcherProcess:
+    """Looks again and again while it leads, stands by while another does."""
+
+    def __init__(self, settings: Settings, dispatcher: Dispatcher, leadership: Leadership) -> None:
+        self._settings = settings
+        self._dispatcher = dispatcher
+        self._leadership = leadership
+        self._stopping = False
+        self._led = False
+
+    def run(self) -> None:
+        """Work until ``stop``."""
+        while not self._stopping:
+            self._turn()
+        self._leadership.close()
+
+    def stop(self, _signal: int, _frame: FrameType | None) -> None:
+        """Signal handler: end after the current look."""
+        self._stopping = True
+
+    def _turn(self) -> None:
+        try:
+            leads = self._leadership.acquire()
+            self._announce(leads)
+            if leads:
+                self._dispatcher.look()
+            self._leadership.wait(self._settings.dispatch_interval_s)
+        except BrokerUnavailable as error:
+            log.warning("broker_unavailable", error=str(error))
+            time.sleep(BROKER_PAUSE_S)
+        except (DatabaseUnavailable, psycopg2.Error) as error:
+            log.warning("database_unavailable", error=str(error).strip())
+            time.sleep(self._settings.dispatch_interval_s)
+
+    def _announce(self, leads: bool) -> None:
+        if leads != self._led:
+            self._led = leads
+            log.info("leading" if leads else "standing_by")
+
+
+def main() -> None:
+    """Run the dispatcher of this environment."""
+    settings = load_settings()
+    configure_logging(level=settings.log_level, process="dispatcher")
+    dispatcher = Dispatcher(
+        settings=settings, database=process_wiring().database, publisher=CeleryPublisher(celery_app)
+    )
+    leadership = Leadership(settings.database_url, connect_timeout_s=settings.connect_timeout_s)
+    process = DispatcherProcess(settings, dispatcher, leadership)
+    signal.signal(signal.SIGTERM, process.stop)
+    signal.signal(signal.SIGINT, process.stop)
+    log.info("dispatcher_started")
+    process.run()
+
+
+if __name__ == "__main__":
+    main()
