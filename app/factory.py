@@ -15,15 +15,18 @@ from app.api import (
     health,
     openapi,
     request_ids,
+    request_metrics,
     security_headers,
 )
 from app.api.blueprints import ApiBlueprint
 from app.api.json_provider import OrjsonProvider
+from app.api.native import schedules
 from app.api.openai import files
 from app.wiring import Wiring
 
 BLUEPRINTS: Sequence[ApiBlueprint] = (
     files.blueprint,
+    schedules.blueprint,
     admin_keys.blueprint,
     health.blueprint,
     openapi.blueprint,
@@ -45,6 +48,7 @@ def create_app(wiring: Wiring) -> Flask:
     app.url_map.strict_slashes = False
     context.install(app, context.ApiContext(wiring))
     request_ids.install(app)
+    request_metrics.install(app)
     error_handlers.install(app)
     authentication.install(app)
     security_headers.install(app)

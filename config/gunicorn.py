@@ -5,9 +5,11 @@ Threads, because requests wait for Postgres and the object store. No preload: co
 
 from __future__ import annotations
 
-from config.settings import load_settings
+from config.settings import load_settings, share_metrics_folder
 
 _settings = load_settings()
+# Before the application, and with it prometheus_client, is imported.
+share_metrics_folder(_settings.metrics_dir)
 
 bind = _settings.api_bind
 workers = _settings.api_workers

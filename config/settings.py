@@ -198,14 +198,14 @@ class ClientSettings:
 
     @classmethod
     def find(cls, environ: Mapping[str, str], start: Path) -> ClientSettings:
-        """Take the environment, else ``.nightshift/env`` in ``start`` or the nearest folder above it.
+        """Take the environment, else ``.nightshift/env`` at ``start`` or above, or the one in ``NIGHTSHIFT_HOME``.
 
         The file's keys are never sent to another address than the file's own.
 
         Raises:
             SettingsError: neither names an address.
         """
-        path, filed = _client_file(start)
+        path, filed = _client_file(environ.get("NIGHTSHIFT_HOME", ""), start)
         url = environ.get("NIGHTSHIFT_URL") or filed.get("NIGHTSHIFT_URL", "")
         if not url:
             raise SettingsError(
@@ -221,10 +221,10 @@ class ClientSettings:
         )
 
 
-def _client_file(start: Path) -> tuple[Path | None, dict[str, str]]:
-    """The nearest ``.nightshift/env`` at or above ``start``, and its variables."""
-    for folder in (start, *start.parents):
-        path = folder / CLIENT_FILE
+def _client_file(home: str, start: Path) -> tuple[Path | None, dict[str, str]]:
+    """The ``env`` of the stack in ``home``, else the nearest ``.nightshift/env`` at or above ``start``."""
+    nearest = [folder / CLIENT_FILE for folder in (start, *start.parents)]
+    for path in [Path(home).expanduser() / CLIENT_FILE.name] if home else nearest:
         if path.is_file():
             return path, read_shell_variables(path.read_text(encoding="utf-8"))
     return None, {}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import redis
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
+from amqp.exceptions import AMQPError
 from kombu import Connection
 from kombu.exceptions import OperationalError
 from sqlalchemy import text
 
 from app.broker.management import BrokerQueue, ManagementApi
-from app.db.migrate import SCRIPTS
+from app.db.migrate import current_revision, head_revision
 from app.db.session import Database
 from app.errors import BrokerUnavailable
 from app.installation.checks import Check, failed, ok, warning
@@ -33,9 +32,9 @@ def check_postgres(database: Database) -> Check:
 
 def check_migrations(database: Database) -> Check:
     """The tables are those of this version."""
-    head = ScriptDirectory(str(SCRIPTS)).get_current_head()
+    head = head_revision()
     with database.begin() as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
+        current = current_revision(connection)
     if current == head:
         return ok("migrations", f"at {head}")
     return failed("migrations", f"at {current or 'nothing'}, this version needs {head}", advice="run `nightshift migrate`")
@@ -71,19 +70,12 @@ def check_broker(settings: Settings) -> Check:
         with Connection(settings.broker_url, connect_timeout=settings.connect_timeout_s) as connection:
             connection.connect()
             version = connection.connection.server_properties.get("version", "") if kind == "RabbitMQ" else ""
-    except (OperationalError, OSError, *connection_errors()) as error:
+    except (OperationalError, AMQPError, redis.RedisError, OSError) as error:
         raise BrokerUnavailable(f"{kind} does not answer or refuses us: {error}") from error
     if settings.broker_is_redis:
         advice = "fit for a try-out; use RabbitMQ where work must survive a broker's crash by itself"
         return warning("broker", "Redis stands in for RabbitMQ", advice=advice)
     return ok("broker", f"RabbitMQ {version}".strip())
-
-
-def connection_errors() -> tuple[type[Exception], ...]:
-    """What AMQP and Redis connections raise."""
-    from amqp.exceptions import AMQPError
-
-    return (AMQPError, redis.RedisError)
 
 
 def check_topology(settings: Settings) -> Check:
