@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -75,6 +76,16 @@ def ps(*, as_json: bool) -> None:
 
 
 @main.command()
+@click.option("--limit", type=int, help="Only so many texts.")
+def demo(limit: int | None) -> None:
+    """Embed the docstrings of the Python standard library as one batch, then search in them."""
+    # Not at the top: `up` and `down` need neither numpy nor the openai SDK.
+    from nightshift_local.demo import run_demo  # noqa: PLC0415
+
+    run_demo(_stack(), Console(), limit=limit)
+
+
+@main.command()
 @click.argument("names", nargs=-1)
 @click.option("--lines", default=20, show_default=True, help="Lines of each log.")
 @click.option("--follow/--no-follow", default=False, help="Keep printing.")
@@ -89,7 +100,19 @@ def logs(*, names: tuple[str, ...], lines: int, follow: bool) -> None:
     os.execv(tail, ["tail", f"--lines={lines}", *(["--follow=name"] if follow else []), *map(str, paths)])
 
 
+def _end_as_if_interrupted(_signal_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _speak_to_loopback_directly() -> None:
+    """Keep a proxy in the environment out of what never leaves this machine."""
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1", "localhost")))
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end_as_if_interrupted)
+    _speak_to_loopback_directly()
     try:
         main()
     except StackError as error:

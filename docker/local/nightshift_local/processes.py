@@ -62,7 +62,15 @@ def nightshift_programs(
         _process("dispatcher", [sys.executable, "-m", "workers.dispatcher"]),
         _process(
             "api",
-            [sys.executable, "-m", "gunicorn", "-c", "config/gunicorn.py", "app.wsgi:app"],
+            [
+                sys.executable,
+                "-m",
+                "gunicorn",
+                "-c",
+                "config/gunicorn.py",
+                "--no-control-socket",
+                "app.wsgi:app",
+            ],
             port=ports["api"],
             stop_wait_s=15,
         ),

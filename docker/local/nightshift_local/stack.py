@@ -90,6 +90,7 @@ class Stack:
             fresh = not self._supervisor().is_running()
             plan = self._prepare_fresh() if fresh else self._plan(read_ports(self.home))
             if not fresh and self._all_running(plan, servers_only=servers_only):
+                self._wait_until_ready(plan, servers_only=servers_only)
                 self.say(f"The stack is already running: {plan.client_env['NIGHTSHIFT_URL']}")
                 return
             try:
@@ -211,6 +212,9 @@ class Stack:
     def _start_servers(self, plan: Plan) -> None:
         for program in plan.server_programs:
             self._supervisor().start_program(program.name)
+        self._wait_for_servers(plan)
+
+    def _wait_for_servers(self, plan: Plan) -> None:
         with ThreadPoolExecutor() as pool:
             waits = [pool.submit(self._wait_for_server, server) for server in plan.servers]
             for wait in waits:
@@ -246,6 +250,12 @@ class Stack:
             )
         return result.stdout
 
+    def _wait_until_ready(self, plan: Plan, *, servers_only: bool) -> None:
+        if servers_only:
+            self._wait_for_servers(plan)
+        else:
+            self._wait_for_api(plan)
+
     def _wait_for_api(self, plan: Plan) -> None:
         api = next(program for program in plan.programs if program.name == "api")
         probe = partial(_probe_api, plan.client_env["NIGHTSHIFT_URL"])
@@ -279,7 +289,13 @@ class Stack:
         end_processes(stack_processes(self.home))
         for pid_file in self.home.pids.glob("*.pid"):
             pid_file.unlink()
+        self._remove_sockets()
+
+    def _remove_sockets(self) -> None:
         self.home.remove_sockets()
+        ports = read_ports(self.home)
+        if ports:
+            s3_server.remove_sockets(ports)
 
     def _stop_in_order(self, supervisor: Supervisor) -> None:
         plan = self._plan(read_ports(self.home))

@@ -24,6 +24,12 @@ _STOP_WAIT_S = 2
 PORT_NAMES = tuple(name for service in _SERVICES for name in (f"s3_{service}", f"s3_{service}_grpc"))
 
 
+def remove_sockets(ports: Mapping[str, int]) -> None:
+    """Remove the sockets that SeaweedFS opens in /tmp, whatever it is told, and leaves there."""
+    for service in _SERVICES:
+        Path(f"/tmp/seaweedfs-{service}-grpc-{ports[f's3_{service}_grpc']}.sock").unlink(missing_ok=True)  # noqa: S108
+
+
 @dataclass(frozen=True, slots=True)
 class S3:
     """Master, volume server, filer and S3 gateway in one process."""
