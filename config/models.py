@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar
 
 import yaml
 
@@ -15,7 +15,6 @@ Precision = Literal["fp32", "int8"]
 Value = TypeVar("Value")
 
 ENGINES = frozenset({"sentence_transformers", "echo"})
-PRECISIONS = frozenset({"fp32", "int8"})
 
 
 class ModelsFileError(Exception):
@@ -127,7 +126,7 @@ def _version(name: str, entry: Any, *, at: str) -> ModelVersion:
         name=name,
         package=fields.take("package", _text) if "package" in fields else None,
         path=fields.take("path", _text) if "path" in fields else None,
-        precision=cast(Precision, fields.take("precision", _one_of(PRECISIONS)) if "precision" in fields else "fp32"),
+        precision=fields.take("precision", _precision) if "precision" in fields else "fp32",
     )
     fields.refuse_the_rest()
     return version
@@ -184,6 +183,14 @@ def _one_of(allowed: frozenset[str]) -> Callable[[Any], str]:
     return read
 
 
+def _precision(value: Any) -> Precision:
+    if value == "fp32":
+        return "fp32"
+    if value == "int8":
+        return "int8"
+    raise ValueError("fp32 or int8")
+
+
 def _positive_integer(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
         raise ValueError("a whole number above zero")
@@ -191,10 +198,9 @@ def _positive_integer(value: Any) -> int:
 
 
 def _amount(value: Any) -> Decimal:
-    if not isinstance(value, str):
-        raise ValueError('a decimal number in quotes, such as "0.02"')
+    # A bare YAML number is a binary float by now: money is written in quotes.
     try:
-        amount = Decimal(value)
+        amount = Decimal(value if isinstance(value, str) else "")
     except InvalidOperation:
         raise ValueError('a decimal number in quotes, such as "0.02"') from None
     if not amount.is_finite() or amount < 0:

@@ -39,7 +39,7 @@ def _log_as_json(**_signal: Any) -> None:
 def _process_name(argv: list[str]) -> str:
     """What this process calls itself in its logs: its node name, or the Celery command it runs."""
     for place, argument in enumerate(argv):
-        if argument in {"-n", "--hostname"} and place + 1 < len(argv):
+        if argument in {"-n", "--hostname", "--queue"} and place + 1 < len(argv):
             return argv[place + 1].split("@")[0]
     known = [argument for argument in argv if argument in {"worker", "beat", "flower"}]
     return known[0] if known else "celery"

@@ -80,18 +80,14 @@ class _Run:
         self._should_stop = should_stop
         self._on_oversize = on_oversize
         self._closed = threading.Event()
-        self._runner = WindowRunner(
-            engine, hold_device=device_lock.bulk, should_stop=self._stopping, stats=stats
-        )
+        self._runner = WindowRunner(engine, hold_device=device_lock.bulk, should_stop=self._stopping, stats=stats)
         self._prepared: Channel[Window] = Channel(WINDOWS_WAITING)
         self._answered: Channel[AnsweredWindow] = Channel(WINDOWS_WAITING)
 
     def outcomes(self, items: Iterable[InputItem]) -> Iterator[ItemOutcome]:
         """Start the threads, yield outcomes, and end the threads whichever way this ends."""
         threads = [
-            threading.Thread(
-                target=self._prepared.write_all, args=(lambda: self._prepare(items),), name="prepare"
-            ),
+            threading.Thread(target=self._prepared.write_all, args=(lambda: self._prepare(items),), name="prepare"),
             threading.Thread(target=self._answered.write_all, args=(self._forward_all,), name="device"),
         ]
         for thread in threads:

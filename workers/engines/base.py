@@ -12,15 +12,20 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from app.domain.items import InputItem, ItemErrorCode, ItemFailed, ItemOutcome
-from app.errors import EngineFailed
+from app.errors import DependencyFailed, EngineFailed
 
 
-class ModelUnloadable(EngineFailed):
-    """The model's files are missing or unfit for this device; mend the installation and start again."""
+class ModelUnloadable(DependencyFailed):
+    """The model's files are missing or unfit for this device: no item is at fault, mend the installation."""
+
+    code = "model_unloadable"
 
 
 class DeviceLost(EngineFailed):
     """The device or its context is gone; only a new process can use it again."""
+
+    code = "device_lost"
+    retryable = True
 
 
 class Stopped(Exception):
@@ -65,7 +70,7 @@ AnswerT = TypeVar("AnswerT")
 
 
 class Engine(ABC, Generic[WindowT, BatchT, AnswerT]):
-    """One loaded model. ``prepare`` and ``finish`` are thread-safe; ``forward`` runs in one thread at a time."""
+    """One loaded model. ``prepare`` and ``finish`` are thread-safe; one thread at a time calls ``forward``."""
 
     uses_device: bool = True
     """False: ``forward`` needs no device, so nobody has to wait for it."""

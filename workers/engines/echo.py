@@ -58,7 +58,7 @@ class EchoEngine(Engine[EchoWindow, EchoBatch, None]):
     uses_device = False
     window_items = 4096
 
-    def prepare(self, items: Sequence[InputItem], *, on_oversize: str = "fail") -> EchoWindow:
+    def prepare(self, items: Sequence[InputItem], *, on_oversize: str = "fail") -> EchoWindow:  # noqa: ARG002
         """Check every body; plain items go into one batch, each item with controls into its own."""
         window = EchoWindow(items=items)
         plain: list[int] = []
@@ -82,7 +82,10 @@ class EchoEngine(Engine[EchoWindow, EchoBatch, None]):
             os.kill(os.getpid(), signal.SIGSEGV)
 
     def finish(
-        self, window: EchoWindow, answers: Sequence[tuple[EchoBatch, None]], positions: Sequence[int]
+        self,
+        window: EchoWindow,
+        answers: Sequence[tuple[EchoBatch, None]],  # noqa: ARG002
+        positions: Sequence[int],
     ) -> Iterator[ItemOutcome]:
         """Serialise the answers."""
         items, told_to_fail = window.items, window.told_to_fail
@@ -159,6 +162,4 @@ def _echo(item: InputItem) -> ItemOutcome:
 
 
 def _told_failure(item: InputItem, code: ItemErrorCode) -> ItemFailed:
-    return ItemFailed(
-        index=item.index, code=code, message=f"failed on attempt {item.attempt} as 'echo.fail' asked"
-    )
+    return ItemFailed(index=item.index, code=code, message=f"failed on attempt {item.attempt} as 'echo.fail' asked")

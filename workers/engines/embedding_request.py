@@ -31,9 +31,7 @@ class EmbeddingRequest:
     """Leading dimensions to keep; None keeps all."""
 
 
-def parse_embedding_request(
-    body: dict[str, Any], *, dimensions: int, vocabulary_size: int
-) -> EmbeddingRequest:
+def parse_embedding_request(body: dict[str, Any], *, dimensions: int, vocabulary_size: int) -> EmbeddingRequest:
     """Check a request body.
 
     Args:
@@ -54,9 +52,7 @@ def parse_embedding_request(
     )
 
 
-def embedding_response(
-    request: EmbeddingRequest, vectors: NDArray[np.float32], *, model: str, n_tokens: int
-) -> bytes:
+def embedding_response(request: EmbeddingRequest, vectors: NDArray[np.float32], *, model: str, n_tokens: int) -> bytes:
     """Serialise the answer in OpenAI's shape.
 
     Args:
@@ -67,9 +63,7 @@ def embedding_response(
     encode = _base64_of if request.as_base64 else _itself
     document = {
         "object": "list",
-        "data": [
-            {"object": "embedding", "index": i, "embedding": encode(row)} for i, row in enumerate(vectors)
-        ],
+        "data": [{"object": "embedding", "index": i, "embedding": encode(row)} for i, row in enumerate(vectors)],
         "model": model,
         "usage": {"prompt_tokens": n_tokens, "total_tokens": n_tokens},
     }
@@ -80,9 +74,7 @@ def _inputs(value: Any, vocabulary_size: int) -> Inputs:
     if isinstance(value, str):
         return _texts([value])
     if not isinstance(value, list):
-        raise invalid(
-            "'input' must be a string, a list of strings, a list of token ids or a list of such lists"
-        )
+        raise invalid("'input' must be a string, a list of strings, a list of token ids or a list of such lists")
     if not value:
         raise invalid("'input' must not be an empty list")
     if isinstance(value[0], str):
@@ -126,9 +118,7 @@ def _token_ids(row: Any, vocabulary_size: int) -> list[int]:
         if isinstance(token_id, bool) or not isinstance(token_id, int):
             raise invalid("'input' must hold strings only, or token ids only")
         if not 0 <= token_id < vocabulary_size:
-            raise invalid(
-                f"'input' holds the token id {token_id}; this model's run from 0 to {vocabulary_size - 1}"
-            )
+            raise invalid(f"'input' holds the token id {token_id}; this model's run from 0 to {vocabulary_size - 1}")
     return row
 
 

@@ -25,9 +25,8 @@ class PackedLinear(nn.Module):
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         """Return ``rows @ weight.T + bias``; (..., n_in) -> (..., n_out)."""
-        packed: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
-            rows, self._weight, self._bias, "none", [], ""
-        )
+        linear = torch.ops.mkldnn._linear_pointwise  # noqa: SLF001  it has no public name
+        packed: torch.Tensor = linear(rows, self._weight, self._bias, "none", [], "")
         return packed
 
 
@@ -36,7 +35,7 @@ def pack_linears(module: nn.Module) -> int:
 
     Replaces none where this build of torch lacks oneDNN: the model is then slower, not wrong.
     """
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    if not torch.backends.mkldnn.is_available():
         return 0
     n_packed = 0
     for name, child in list(module.named_children()):

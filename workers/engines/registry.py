@@ -40,9 +40,7 @@ class EngineRegistry:
         if not spec.serves(endpoint):
             raise ModelNotFound(f"{model} answers {', '.join(spec.endpoints)}, not {endpoint}", param="model")
         if self._pool not in spec.pools:
-            raise ModelNotFound(
-                f"{model} is served by the pools {', '.join(spec.pools)}, not by {self._pool}"
-            )
+            raise ModelNotFound(f"{model} is served by the pools {', '.join(spec.pools)}, not by {self._pool}")
         return self._loaded(spec, version)
 
     def warm(self) -> None:
@@ -51,9 +49,9 @@ class EngineRegistry:
             if self._pool in spec.pools:
                 self._loaded(spec, spec.stable_version)
 
-    def aliases(self) -> list[str]:
-        """The models that this process can serve."""
-        return [spec.alias for spec in self._models.values() if self._pool in spec.pools]
+    def warm_aliases(self) -> tuple[str, ...]:
+        """The models whose weights are loaded."""
+        return tuple(dict.fromkeys(alias for alias, _ in tuple(self._engines)))
 
     def _loaded(self, spec: ModelSpec, version: str) -> AnyEngine:
         key = (spec.alias, version)

@@ -84,7 +84,12 @@ class SentenceTransformersEngine(Engine[EmbeddingWindow, TokenBatch, NDArray[np.
         window.batches = cut_by_budget(window.token_ids, owners, tokens_per_pass=self.tokens_per_pass)
         return window
 
-    def forward(self, batch: TokenBatch, *, should_stop: Callable[[], bool]) -> NDArray[np.float32]:
+    def forward(
+        self,
+        batch: TokenBatch,
+        *,
+        should_stop: Callable[[], bool],  # noqa: ARG002  one batch is short
+    ) -> NDArray[np.float32]:
         """Run one batch: float32 (n, d) on the host, rows in the order of ``batch``.
 
         Raises:
@@ -124,14 +129,10 @@ class SentenceTransformersEngine(Engine[EmbeddingWindow, TokenBatch, NDArray[np.
         body = embedding_response(
             window.requests[position], vectors[rows.start : rows.stop], model=self._alias, n_tokens=n_tokens
         )
-        return ItemSucceeded(
-            index=window.items[position].index, body=body, input_tokens=n_tokens, output_tokens=0
-        )
+        return ItemSucceeded(index=window.items[position].index, body=body, input_tokens=n_tokens, output_tokens=0)
 
     def _parse(self, item: InputItem) -> EmbeddingRequest:
-        return parse_embedding_request(
-            item.body, dimensions=self._dimensions, vocabulary_size=self._vocabulary_size
-        )
+        return parse_embedding_request(item.body, dimensions=self._dimensions, vocabulary_size=self._vocabulary_size)
 
     def _tokenised(self, requests: dict[int, EmbeddingRequest]) -> Iterator[tuple[int, list[list[int]]]]:
         """Position and token rows of every request, in order; one call into the tokeniser for all texts."""
@@ -150,9 +151,7 @@ class SentenceTransformersEngine(Engine[EmbeddingWindow, TokenBatch, NDArray[np.
             inputs = window.requests[position].inputs
             return [self._cut(row, source) for row, source in zip(rows, inputs, strict=True)]
         if on_oversize != "fail":
-            raise invalid(
-                f"on_oversize '{on_oversize}' is not supported for embeddings; use 'fail' or 'truncate'"
-            )
+            raise invalid(f"on_oversize '{on_oversize}' is not supported for embeddings; use 'fail' or 'truncate'")
         raise BadItem(
             ItemErrorCode.CONTEXT_LENGTH_EXCEEDED,
             f"'input' has {longest} tokens, {self._alias} takes {self._max_tokens}; shorten it",
@@ -169,9 +168,7 @@ class SentenceTransformersEngine(Engine[EmbeddingWindow, TokenBatch, NDArray[np.
 
 def _load(version: ModelVersion, *, device: str) -> SentenceTransformer:
     if version.precision == "int8" and device != "cpu":
-        raise ModelUnloadable(
-            f"version {version.name} is int8, which runs on CPU only; give it to a cpu pool"
-        )
+        raise ModelUnloadable(f"version {version.name} is int8, which runs on CPU only; give it to a cpu pool")
     model = SentenceTransformer(str(_folder(version)), device=device, local_files_only=True)
     model.eval().requires_grad_(False)
     if device != "cpu":
@@ -193,9 +190,7 @@ def _folder(version: ModelVersion) -> Path:
     if version.package is not None:
         package = find_spec(version.package)
         if package is None or package.origin is None:
-            raise ModelUnloadable(
-                f"the Python package {version.package} with the model's files is not installed"
-            )
+            raise ModelUnloadable(f"the Python package {version.package} with the model's files is not installed")
         base = Path(package.origin).parent
     folder = base / (version.path or "")
     if not folder.is_dir():
@@ -206,14 +201,12 @@ def _folder(version: ModelVersion) -> Path:
 def _embedding_length(model: SentenceTransformer, spec: ModelSpec) -> int:
     found = model.get_embedding_dimension()
     if found is None or (spec.dimensions is not None and found != spec.dimensions):
-        raise ModelUnloadable(
-            f"{spec.alias}: the models file says {spec.dimensions} dimensions, the model has {found}"
-        )
+        raise ModelUnloadable(f"{spec.alias}: the models file says {spec.dimensions} dimensions, the model has {found}")
     return int(found)
 
 
 def _tokenizers(model: SentenceTransformer, max_tokens: int) -> tuple[Tokenizer, Tokenizer]:
-    """Two copies of the model's tokeniser, one whole and one truncating; threads share them, nobody sets them."""
+    """Two copies of the model's tokeniser, one whole, one truncating; shared, never changed."""
     serialised = model.tokenizer.backend_tokenizer.to_str()
     whole, truncating = Tokenizer.from_str(serialised), Tokenizer.from_str(serialised)
     whole.no_padding()
@@ -229,7 +222,5 @@ def _named(error: RuntimeError, batch: TokenBatch) -> Exception:
     if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text:
         return OutOfDeviceMemory(f"a batch of {batch.n_tokens} tokens did not fit on the device")
     if isinstance(error, torch.AcceleratorError) or "CUDA error" in text:
-        return DeviceLost(
-            f"the device failed and only a new process can use it again: {text.splitlines()[0]}"
-        )
+        return DeviceLost(f"the device failed and only a new process can use it again: {text.splitlines()[0]}")
     return error

@@ -37,9 +37,7 @@ class TokenBatch:
         return self._part(slice(None, middle)), self._part(slice(middle, None))
 
     def _part(self, part: slice) -> Self:
-        return type(self)(
-            rows=self.rows[part], positions=self.positions[part], token_ids=self.token_ids[part]
-        )
+        return type(self)(rows=self.rows[part], positions=self.positions[part], token_ids=self.token_ids[part])
 
     def padded(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Token ids and attention mask, both int64 (n, t); padding is id 0 and masked out."""
@@ -65,16 +63,12 @@ def cut_by_budget(
     """
     order = sorted(range(len(token_ids)), key=lambda row: len(token_ids[row]), reverse=True)
     return [
-        TokenBatch(
-            rows=rows, positions=[positions[row] for row in rows], token_ids=[token_ids[row] for row in rows]
-        )
+        TokenBatch(rows=rows, positions=[positions[row] for row in rows], token_ids=[token_ids[row] for row in rows])
         for rows in _runs(order, token_ids, tokens_per_pass)
     ]
 
 
-def _runs(
-    order: Sequence[int], token_ids: Sequence[Sequence[int]], tokens_per_pass: int
-) -> Iterator[Sequence[int]]:
+def _runs(order: Sequence[int], token_ids: Sequence[Sequence[int]], tokens_per_pass: int) -> Iterator[Sequence[int]]:
     start = 0
     while start < len(order):
         longest = len(token_ids[order[start]])

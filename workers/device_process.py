@@ -1,0 +1,128 @@
+"""What runs beside the tasks inside the one child of a device worker: engines, heartbeat, sync lane."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+import structlog
+
+from app.domain.items import InputItem, ItemOutcome
+from app.errors import DatabaseUnavailable
+from app.ports import ItemRunner, RunStats
+from app.services.register_worker import register_worker, unregister_worker
+from app.wiring import Wiring, WorkerProcess, process_wiring, set_worker_process
+from config.queues import pool_of
+from workers.device_lock import DeviceLock
+from workers.engines.base import DeviceLost, ModelUnloadable
+from workers.engines.registry import EngineRegistry
+from workers.pinning import device_of
+from workers.pipeline import PipelineRunner
+from workers.sync_lane import SyncLaneServer
+
+BEATS_PER_SILENCE = 5
+"""Heartbeats within the time after which a silent worker is taken for dead."""
+EXIT_DEVICE_LOST = 70
+
+log = structlog.get_logger(__name__)
+
+
+class DeviceProcess:
+    """Set up after the fork, once in every child.
+
+    Celery itself has the kernel kill the child when the parent dies (``process_initializer`` of its prefork
+    pool), so a killed worker leaves nobody on the device.
+    """
+
+    def __init__(self, queue: str) -> None:
+        self._queue = queue
+        self._incarnation = ""
+        self._stopped = threading.Event()
+
+    def start(self, **_signal: object) -> None:
+        """Begin to serve; returns at once, the models load meanwhile and the first chunk waits for them."""
+        self._stopped = threading.Event()
+        self._incarnation = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns()}"
+        wiring = process_wiring()
+        engines = EngineRegistry(wiring.models, pool=pool_of(self._queue), device=device_of(self._queue))
+        device_lock = DeviceLock()
+        runner = ReplacedWhenDeviceIsLost(PipelineRunner(engines, device_lock))
+        set_worker_process(WorkerProcess(runner, self._queue, self._incarnation))
+        lane = SyncLaneServer(wiring.settings, pool=pool_of(self._queue), engines=engines, device_lock=device_lock)
+        self._thread("load-models", lambda: _load(engines))
+        self._thread("heartbeat", lambda: self._beat(wiring, engines))
+        self._thread("sync-lane", lane.run)
+
+    def stop(self, **_signal: object) -> None:
+        """Say goodbye, so that nobody waits for the silence."""
+        self._stopped.set()
+        try:
+            unregister_worker(database=process_wiring().database, queue=self._queue, incarnation=self._incarnation)
+        except DatabaseUnavailable:
+            log.warning("worker_left_unsaid", queue=self._queue)
+
+    def _thread(self, name: str, target: Callable[[], None]) -> None:
+        threading.Thread(target=target, name=name, daemon=True).start()
+
+    def _beat(self, wiring: Wiring, engines: EngineRegistry) -> None:
+        is_new = True
+        while True:
+            try:
+                register_worker(
+                    database=wiring.database,
+                    queue=self._queue,
+                    host=socket.gethostname(),
+                    incarnation=self._incarnation,
+                    warm_models=engines.warm_aliases(),
+                    is_new=is_new,
+                )
+                is_new = False
+            except DatabaseUnavailable:
+                log.warning("heartbeat_failed", queue=self._queue)
+            if self._stopped.wait(wiring.settings.worker_silence_s / BEATS_PER_SILENCE):
+                return
+
+
+def _load(engines: EngineRegistry) -> None:
+    try:
+        engines.warm()
+    except ModelUnloadable as error:
+        log.error("model_unloadable", error=error.message)  # noqa: TRY400  the message says all
+    else:
+        log.info("models_loaded", models=engines.warm_aliases())
+
+
+class ReplacedWhenDeviceIsLost:
+    """An ``ItemRunner`` that ends its process with its device: a poisoned CUDA context stays poisoned."""
+
+    def __init__(self, runner: ItemRunner) -> None:
+        self._runner = runner
+
+    def run(
+        self,
+        *,
+        endpoint: str,
+        model: str,
+        version: str,
+        items: Iterable[InputItem],
+        should_stop: Callable[[], bool],
+        stats: RunStats,
+        on_oversize: str = "fail",
+    ) -> Iterator[ItemOutcome]:
+        """Run the items; on a lost device exit at once, the broker gives the chunk to the next process."""
+        try:
+            yield from self._runner.run(
+                endpoint=endpoint,
+                model=model,
+                version=version,
+                items=items,
+                should_stop=should_stop,
+                stats=stats,
+                on_oversize=on_oversize,
+            )
+        except DeviceLost as error:
+            log.critical("device_lost", error=error.message)
+            os._exit(EXIT_DEVICE_LOST)

@@ -1,0 +1,72 @@
+"""The device worker: ``python -m workers.gpu --queue cpu.0``.
+
+One Celery worker, one child process, one queue, one device. The parent imports no torch and touches no
+device: it only takes messages, and puts a new child in the place of one that died.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+from celery.signals import worker_process_init, worker_process_shutdown
+
+from config.models import load_models
+from config.queues import pool_of
+from config.settings import Settings, load_settings
+from workers.device_process import DeviceProcess
+from workers.engines.registry import EngineRegistry
+from workers.pinning import device_of, pinned_environment
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Pin the device, then serve the queue until told to stop."""
+    options = _options(argv)
+    settings = load_settings()
+    if options.queue not in settings.queues:
+        print(f"{options.queue} is none of NIGHTSHIFT_QUEUES: {', '.join(settings.queues)}", file=sys.stderr)
+        return 2
+    n_cores = len(os.sched_getaffinity(0))
+    os.environ.update(pinned_environment(options.queue, settings.queues, n_cores=n_cores))
+    if options.check:
+        return _check(options.queue, settings)
+    _serve(options.queue)
+    return 0
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m workers.gpu", description="Serve one device queue.")
+    parser.add_argument("--queue", required=True, help="the pinned queue, such as gpu.0 or cpu.0")
+    parser.add_argument("--check", action="store_true", help="load the models, say what was found, and leave")
+    return parser.parse_args(argv)
+
+
+def _serve(queue: str) -> None:
+    # The app reads the settings when it is imported; the environment is complete only now.
+    from tasks.celery_app import app  # noqa: PLC0415
+
+    process = DeviceProcess(queue)
+    worker_process_init.connect(process.start, weak=False)
+    worker_process_shutdown.connect(process.stop, weak=False)
+    app.worker_main(
+        ["worker", "-Q", queue, "-n", f"{queue}@%h", "-P", "prefork", "-c", "1", "--prefetch-multiplier", "1"]
+    )
+
+
+def _check(queue: str, settings: Settings) -> int:
+    """Load what the worker would load, and print it as JSON."""
+    device = device_of(queue)
+    started_s = time.monotonic()
+    engines = EngineRegistry(load_models(settings.models_file), pool=pool_of(queue), device=device)
+    engines.warm()
+    load_s = round(time.monotonic() - started_s, 2)
+    print(json.dumps({"queue": queue, "device": device, "models": engines.warm_aliases(), "load_s": load_s}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""Serves requests that a client waits for, between the micro-batches of the running chunk.
+
+Beside ``app/broker/sync_client.py``, which says what travels in both directions.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from kombu import Connection, Producer
+from kombu.message import Message
+from kombu.mixins import ConsumerMixin
+
+from app.broker.connections import broker_connection
+from app.domain.items import InputItem, ItemErrorCode, ItemFailed, ItemOutcome, ItemSucceeded
+from app.errors import ModelNotFound, NightshiftError
+from app.ports import RunStats
+from config.queues import sync_lane_queue
+from config.settings import Settings
+from workers.device_lock import DeviceLock
+from workers.engines.registry import EngineRegistry
+from workers.window_runner import WindowRunner
+
+log = structlog.get_logger(__name__)
+
+
+class SyncLaneServer(ConsumerMixin):
+    """One thread of a device worker; reconnects by itself, for ever."""
+
+    def __init__(self, settings: Settings, *, pool: str, engines: EngineRegistry, device_lock: DeviceLock) -> None:
+        self.connection = broker_connection(settings)
+        self._replies: Connection = broker_connection(settings)
+        self._broker_timeout_s = settings.broker_timeout_s
+        self._pool = pool
+        self._engines = engines
+        self._device_lock = device_lock
+
+    def get_consumers(self, Consumer: Callable[..., Any], channel: Any) -> list[Any]:  # noqa: ARG002, N803
+        """One request at a time: what waits is better taken by another worker of the pool."""
+        queue = sync_lane_queue(self._pool)
+        return [Consumer(queues=[queue], on_message=self._on_message, accept=["json"], prefetch_count=1)]
+
+    def on_connection_error(self, exc: Exception, interval: float) -> None:
+        """Log it in our words."""
+        log.warning("sync_lane_disconnected", error=str(exc), retry_in_s=interval)
+
+    def _on_message(self, message: Message) -> None:
+        """Answer, then acknowledge. A redelivered request killed a worker or came too late: it is dropped."""
+        if not message.delivery_info.get("redelivered"):
+            request = message.payload
+            if time.time() < request["deadline_at"]:
+                self._reply(message, self._answer(request))
+        message.ack()
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        try:
+            outcome = self._run(request)
+        except NightshiftError as error:
+            log.warning("sync_request_failed", code=error.code, error=error.message)
+            return {"error": {"code": ItemErrorCode.INTERNAL, "message": "the model cannot be used at present"}}
+        if isinstance(outcome, ItemFailed):
+            return {"error": {"code": outcome.code, "message": outcome.message}}
+        return _as_reply(outcome)
+
+    def _run(self, request: dict[str, Any]) -> ItemOutcome:
+        item = InputItem(index=0, custom_id="sync", body=request["body"], attempt=1)
+        try:
+            engine = self._engines.engine(
+                model=request["model"], version=request["version"], endpoint=request["endpoint"]
+            )
+        except ModelNotFound as problem:
+            return ItemFailed(0, ItemErrorCode.MODEL_NOT_FOUND, problem.message)
+        runner = WindowRunner(
+            engine,
+            hold_device=self._device_lock.urgent,
+            should_stop=lambda: time.time() > request["deadline_at"],
+            stats=RunStats(),
+        )
+        answered = runner.forward(engine.prepare([item]))
+        too_late = ItemFailed(0, ItemErrorCode.ITEM_TIMEOUT, "the deadline passed while the item ran")
+        return next(runner.finish(answered), too_late)
+
+    def _reply(self, message: Message, reply: dict[str, Any]) -> None:
+        properties = message.properties
+        try:
+            self._replies.connect()
+            Producer(self._replies.default_channel).publish(
+                reply,
+                exchange="",
+                routing_key=properties["reply_to"],
+                correlation_id=properties["correlation_id"],
+                serializer="json",
+                delivery_mode="transient",
+                confirm_timeout=self._broker_timeout_s,
+            )
+        except (*self._replies.connection_errors, *self._replies.channel_errors) as error:
+            log.warning("sync_reply_lost", error=repr(error))
+            self._replies.collect()
+
+
+def _as_reply(outcome: ItemSucceeded) -> dict[str, Any]:
+    return {
+        "body": outcome.body.decode(),
+        "input_tokens": outcome.input_tokens,
+        "output_tokens": outcome.output_tokens,
+    }
