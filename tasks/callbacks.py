@@ -9,6 +9,6 @@ from tasks.celery_app import app
 
 
 @app.task(name="nightshift.finish_wave", base=NightshiftTask)
-def finish_wave(*, job_id: str, version: int = 1) -> str:
+def finish_wave(*, job_id: str) -> str:
     """Finalise a job if nothing of it is left to run; may run zero, one or many times."""
     return finish_job(wiring=wiring.process_wiring(), job_id=job_id)

@@ -9,6 +9,6 @@ from tasks.celery_app import app
 
 
 @app.task(name="nightshift.prepare_job", base=NightshiftTask)
-def prepare_job(*, job_id: str, version: int = 1) -> str:
+def prepare_job(*, job_id: str) -> str:
     """Take a job from ``validating`` to ``queued`` or ``failed``."""
     return prepare(wiring=wiring.process_wiring(), job_id=job_id)

@@ -13,11 +13,10 @@ from redis.exceptions import RedisError
 from app.errors import BrokerUnavailable
 from app.ports import Grant
 from config.queues import CONTROL_QUEUE
+from tasks.base import MESSAGE_VERSION
 from tasks.callbacks import finish_wave
 from tasks.chunks import run_chunk
 from tasks.prepare import prepare_job
-
-MESSAGE_VERSION = 1
 
 
 class CeleryPublisher:

@@ -13,7 +13,7 @@ from types import FrameType
 import psycopg2
 import structlog
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
-from psycopg2.extensions import connection as PgConnection
+from psycopg2.extensions import connection as PgConnection  # noqa: N812 - a class, whatever its name
 from sqlalchemy.engine import make_url
 
 from app.db.notify import CHANNEL
@@ -119,7 +119,7 @@ class DispatcherProcess:
     def _turn(self) -> None:
         try:
             leads = self._leadership.acquire()
-            self._announce(leads)
+            self._announce(leads=leads)
             if leads:
                 self._dispatcher.look()
             self._leadership.wait(self._settings.dispatch_interval_s)
@@ -130,7 +130,7 @@ class DispatcherProcess:
             log.warning("database_unavailable", error=str(error).strip())
             time.sleep(self._settings.dispatch_interval_s)
 
-    def _announce(self, leads: bool) -> None:
+    def _announce(self, *, leads: bool) -> None:
         if leads != self._led:
             self._led = leads
             log.info("leading" if leads else "standing_by")

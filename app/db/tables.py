@@ -5,6 +5,9 @@ Times are ``timestamptz`` written by the database's ``now()``. Every row of a te
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -40,21 +43,21 @@ metadata = MetaData(
 )
 
 
-def _moment(name: str, *, now: bool = False) -> Column[DateTime]:
+def _moment(name: str, *, now: bool = False) -> Column[datetime]:
     if now:
         return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now())
     return Column(name, DateTime(timezone=True))
 
 
-def _count(name: str) -> Column[BigInteger]:
+def _count(name: str) -> Column[int]:
     return Column(name, BigInteger, nullable=False, server_default=text("0"))
 
 
-def _tenant() -> Column[Text]:
+def _tenant() -> Column[str]:
     return Column("tenant_id", Text, ForeignKey("tenants.id"), nullable=False)
 
 
-def _json(name: str, default: str) -> Column[JSONB]:
+def _json(name: str, default: str) -> Column[Any]:
     return Column(name, JSONB, nullable=False, server_default=text(f"'{default}'::jsonb"))
 
 

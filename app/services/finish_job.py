@@ -124,7 +124,7 @@ def _final(wiring: Wiring, job: Job, tally: Tally) -> dict[str, Any]:
 
 def _result_files(
     connection: Connection, job: Job, totals: dict[str, tuple[int, int]], expires_after_s: int
-) -> dict[str, str]:
+) -> dict[str, Any]:
     """Make the output and error files of an OpenAI batch; one that would be empty is not made."""
     if job.dialect is not Dialect.OPENAI:
         return {}

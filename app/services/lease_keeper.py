@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from types import TracebackType
+from typing import Self
 
 import structlog
 
@@ -34,7 +35,7 @@ class LeaseKeeper:
         """Whether the work is in vain."""
         return self._lost.is_set()
 
-    def __enter__(self) -> LeaseKeeper:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

@@ -27,7 +27,7 @@ def store_never_ran(*, storage: ObjectStore, job: Job, chunks: Sequence[Chunk], 
         if stopped:
             lines = _LineStream(_lines(storage, job, stopped, outcome, max_line_bytes))
             key = f"parts/{job.tenant_id}/{job.id}/{outcome}-{secrets.token_hex(8)}.jsonl"
-            stored = storage.put(key, cast(BinaryIO, lines))
+            stored = storage.put(key, cast("BinaryIO", lines))
             parts.append(
                 NewPart(
                     outcome=outcome,

@@ -70,7 +70,7 @@ def run_chunk(*, wiring: Wiring, runner: ItemRunner, chunk_id: int, queue: str, 
         return Ran.LEASE_LOST
     except DependencyFailed as error:
         return attempt.hand_back(error, count_as_death=False)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - see the line below
         # Whatever else an engine raises counts as one of its deaths on this chunk, so that the item is found.
         return attempt.hand_back(error, count_as_death=True)
 

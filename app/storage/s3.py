@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
 import urllib3
@@ -51,7 +51,7 @@ class S3Store:
         hashed = _HashingReader(source)
         length = -1 if size_bytes is None else size_bytes
         with _our_errors(key):
-            self._client.put_object(self._bucket, key, hashed, length, part_size=PART_BYTES)
+            self._client.put_object(self._bucket, key, cast("BinaryIO", hashed), length, part_size=PART_BYTES)
         return StoredObject(key=key, size_bytes=hashed.size_bytes, sha256=hashed.sha256.hexdigest())
 
     @contextmanager

@@ -124,7 +124,8 @@ class Jobs:
             .values(last_part_seq=jobs.c.last_part_seq + n_parts)
             .returning(jobs.c.last_part_seq)
         )
-        return self._connection.execute(statement).scalar_one() - n_parts + 1
+        last: int = self._connection.execute(statement).scalar_one()
+        return last - n_parts + 1
 
     def claim_preparation(self, job_id: str, *, token: str, lease_s: float) -> tuple[Job, int] | None:
         """Take the right to validate and plan a job.
