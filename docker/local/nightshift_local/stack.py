@@ -236,7 +236,7 @@ class Stack:
         try:
             result = subprocess.run(
                 argv,
-                env={**os.environ, **plan.settings},
+                env={**os.environ, **plan.settings, **plan.client_env},
                 cwd=PROJECT_ROOT,
                 capture_output=True,
                 text=True,
