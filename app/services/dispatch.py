@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 CHUNKS_PER_WORKER = 2
 """One runs and one waits behind it; more would decide too early who is next."""
 JOBS_AT_ONCE = 200
+CALLBACK_PATIENCE_S = 2.0
+"""How long the chord callback may take before the dispatcher finishes a job itself."""
 LONGEST_PATIENCE_S = 60.0
 
 
@@ -92,7 +94,7 @@ class Dispatcher:
 
     def _publish_finishes(self) -> None:
         with self._database.begin() as connection:
-            waiting = list(Dispatching(connection).finishable(JOBS_AT_ONCE))
+            waiting = list(Dispatching(connection).finishable(patience_s=CALLBACK_PATIENCE_S, limit=JOBS_AT_ONCE))
         for job_id in self._finish.due(waiting):
             self._publisher.publish_finish(job_id)
 

@@ -116,12 +116,23 @@ class Dispatching:
         )
         return [(row.job_id, self._publishable(row.id, queue)) for row in self._connection.execute(query).all()]
 
-    def finishable(self, limit: int) -> Sequence[str]:
-        """Jobs that were planned, have no live chunk and are not terminal."""
-        live = select(chunks.c.id).where(chunks.c.job_id == jobs.c.id, chunks.c.state.in_(LIVE_CHUNK_STATES))
+    def finishable(self, *, patience_s: float, limit: int) -> Sequence[str]:
+        """Jobs that were planned, have no live chunk and are not terminal.
+
+        A job whose last chunk ended within ``patience_s`` is left to its chord callback, unless it was stopped: then
+        there may be no chord.
+        """
+        of_job = chunks.c.job_id == jobs.c.id
+        live = select(chunks.c.id).where(of_job, chunks.c.state.in_(LIVE_CHUNK_STATES))
+        fresh = select(chunks.c.id).where(of_job, chunks.c.finished_at > func.now() - timedelta(seconds=patience_s))
         query = (
             select(jobs.c.id)
-            .where(jobs.c.state.not_in(TERMINAL_JOB_STATES), jobs.c.queued_at.is_not(None), ~live.exists())
+            .where(
+                jobs.c.state.not_in(TERMINAL_JOB_STATES),
+                jobs.c.queued_at.is_not(None),
+                ~live.exists(),
+                or_(jobs.c.stop_reason.is_not(None), ~fresh.exists()),
+            )
             .order_by(jobs.c.created_at)
             .limit(limit)
         )
