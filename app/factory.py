@@ -20,12 +20,18 @@ from app.api import (
 )
 from app.api.blueprints import ApiBlueprint
 from app.api.json_provider import OrjsonProvider
-from app.api.native import schedules
-from app.api.openai import files
+from app.api.native import jobs, results, schedules
+from app.api.openai import batches, embeddings, files, models
+from app.broker.sync_client import KombuSyncLane
 from app.wiring import Wiring
 
 BLUEPRINTS: Sequence[ApiBlueprint] = (
+    jobs.blueprint,
+    results.blueprint,
     files.blueprint,
+    batches.blueprint,
+    models.blueprint,
+    embeddings.blueprint,
     schedules.blueprint,
     admin_keys.blueprint,
     health.blueprint,
@@ -46,7 +52,7 @@ def create_app(wiring: Wiring) -> Flask:
     app = NightshiftFlask("nightshift", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = wiring.settings.max_inline_bytes
     app.url_map.strict_slashes = False
-    context.install(app, context.ApiContext(wiring))
+    context.install(app, context.ApiContext(wiring, KombuSyncLane(wiring.settings)))
     request_ids.install(app)
     request_metrics.install(app)
     error_handlers.install(app)

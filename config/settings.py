@@ -71,8 +71,8 @@ def _variable(help_text: str, *, default: Any = _REQUIRED, read: Callable[[str],
     """Describe one variable: what it is for, how its text is read, whether it may be shown."""
     metadata = {"help": help_text, "read": read, "secret": secret}
     if default is _REQUIRED:
-        return field(metadata=metadata)
-    return field(default=default, metadata=metadata)
+        return field(metadata=metadata, repr=not secret)
+    return field(default=default, metadata=metadata, repr=not secret)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ blueprint = ApiBlueprint(
 @blueprint.arguments(KeyRequestSchema)
 @blueprint.response(201, IssuedKeySchema)
 def post_key(body: dict[str, Any]) -> IssuedKey:
-    """Make an API key
+    """Make an API key.
 
     The key is shown in this answer and never again.
     """
@@ -39,7 +39,7 @@ def post_key(body: dict[str, Any]) -> IssuedKey:
 @blueprint.arguments(KeyListQuerySchema, location="query")
 @blueprint.response(200, KeyListSchema)
 def get_keys(query: dict[str, Any]) -> dict[str, Any]:
-    """List API keys"""
+    """List API keys."""
     return {"data": list_api_keys(wiring=context.wiring(), tenant=query["tenant"])}
 
 
@@ -47,7 +47,7 @@ def get_keys(query: dict[str, Any]) -> dict[str, Any]:
 @blueprint.refuses(NotFound)
 @blueprint.response(200, KeyRevokedSchema)
 def delete_key(key_id: str) -> dict[str, str]:
-    """Revoke an API key
+    """Revoke an API key.
 
     A process that has just seen the key may still take it for three seconds.
     """

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from flask import Flask, current_app, g
 
 from app.domain.api_keys import Principal
+from app.ports import SyncLane
 from app.services.authenticate import SeenKeys
 from app.wiring import Wiring
 
@@ -18,6 +19,7 @@ class ApiContext:
     """Hangs on the Flask application."""
 
     wiring: Wiring
+    sync_lane: SyncLane
     seen_keys: SeenKeys = field(default_factory=SeenKeys)
 
 

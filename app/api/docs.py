@@ -40,7 +40,7 @@ _ASSETS = {"swagger-ui.css", "swagger-ui-bundle.js"}
 @blueprint.route("/docs", methods=["GET"])
 @blueprint.response(200, {"type": "string"}, content_type="text/html")
 def docs() -> Response:
-    """This API as a page"""
+    """This API as a page."""
     return Response(_PAGE, mimetype="text/html", headers={"Content-Security-Policy": _POLICY})
 
 
@@ -48,7 +48,7 @@ def docs() -> Response:
 @blueprint.refuses(NotFound)
 @blueprint.response(200, {"type": "string", "format": "binary"}, content_type="application/octet-stream")
 def docs_asset(asset: str) -> Response:
-    """A script or style of the page"""
+    """A script or style of the page."""
     if asset == "start.js":
         return Response(_START, mimetype="text/javascript")
     if asset not in _ASSETS:

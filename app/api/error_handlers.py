@@ -46,8 +46,11 @@ def _answer(error: errors.NightshiftError) -> Response:
 def _log(error: errors.NightshiftError, kind: ErrorKind) -> None:
     if kind.status < HTTPStatus.INTERNAL_SERVER_ERROR:
         log.info("request_refused", code=error.reported_code, param=error.param, reason=error.message)
-    else:
+    elif kind.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request_failed", code=error.reported_code, reason=error.message, exc_info=error)
+    else:
+        cause = type(error.__cause__).__name__ if error.__cause__ else None
+        log.warning("request_failed", code=error.reported_code, reason=error.message, cause=cause)
 
 
 def _headers(error: errors.NightshiftError, kind: ErrorKind) -> dict[str, str]:

@@ -50,6 +50,7 @@ KINDS: dict[type[errors.NightshiftError], ErrorKind] = {
     errors.EngineFailed: INTERNAL,
     errors.SyncTimedOut: ErrorKind(HTTPStatus.GATEWAY_TIMEOUT, "timeout_error"),
     errors.OutOfDeviceMemory: INTERNAL,
+    errors.ResultsIncomplete: INTERNAL,
     errors.LeaseLost: INTERNAL,
 }
 

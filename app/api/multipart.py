@@ -37,7 +37,7 @@ class MultipartUpload:
         self._events = _events(request)
         self._fields: dict[str, str] = {}
         self.filename = self._find_file()
-        self.content = cast(BinaryIO, _PartReader(self._events))
+        self.content = cast("BinaryIO", _PartReader(self._events))
         UploadFieldsSchema.check_early(self._fields, filename=self.filename)
 
     def finish(self) -> FileOptions:
@@ -60,7 +60,7 @@ class MultipartUpload:
     def _take_field(self, field: Field) -> None:
         value = bytearray()
         for event in self._events:
-            data = cast(Data, event)
+            data = cast("Data", event)
             value += data.data
             if len(value) > MAX_FIELD_BYTES:
                 raise InvalidRequest(f"the field is longer than {MAX_FIELD_BYTES} bytes", param=_shown(field.name))
@@ -85,7 +85,7 @@ class _PartReader:
         if size < 0:
             return b"".join(iter(lambda: self.read(BLOCK_BYTES), b""))
         while not self._rest and self._more:
-            data = cast(Data, next(self._events))
+            data = cast("Data", next(self._events))
             self._rest, self._more = data.data, data.more_data
         piece, self._rest = self._rest[:size], self._rest[size:]
         return piece

@@ -46,5 +46,5 @@ def make_api(app: Flask, *, public_url: str) -> DocumentedApi:
 @blueprint.route("/openapi.json", methods=["GET"])
 @blueprint.response(200, {"type": "object"})
 def openapi() -> Response:
-    """The description of this API, in OpenAPI 3.0"""
+    """Describe this API in OpenAPI 3.0."""
     return Response(current_app.extensions["nightshift-openapi"](), mimetype="application/json")

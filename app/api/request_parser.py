@@ -16,6 +16,8 @@ from app.schemas.problems import refusal_of
 
 MAX_DEPTH_PROBE = 200
 """Below so many brackets a document cannot be nested too deeply for orjson to write it again (254 levels)."""
+# The schema decides what to do about fields it does not know, and ours refuse them.
+_UNKNOWN: dict[str, str | None] = {**FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION, "query": None}
 _BRACKETED = re.compile(r"([^\[\]]+)\[([^\[\]]*)\]")
 
 
@@ -23,8 +25,7 @@ class RequestParser(FlaskParser):
     """webargs, with our JSON rules and our errors."""
 
     DEFAULT_VALIDATION_STATUS = 400
-    # None: the schema decides, and ours refuse what they do not know.
-    DEFAULT_UNKNOWN_BY_LOCATION = {**FlaskParser.DEFAULT_UNKNOWN_BY_LOCATION, "query": None}
+    DEFAULT_UNKNOWN_BY_LOCATION = _UNKNOWN
 
     def load_json(self, req: Request, schema: Schema) -> Any:
         """The parsed body."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
 
 from flask import Response, request
 from werkzeug.datastructures import Range
@@ -17,12 +16,18 @@ from app.storage.reading import read_content
 
 def stream(blocks: Iterator[bytes], *, mimetype: str, status: int = 200) -> Response:
     """Answer with ``blocks``. The first is fetched at once, so that a failure there still becomes a proper error."""
-    first = next(blocks, b"")
-    return Response(chain([first], blocks), status=status, mimetype=mimetype)
+    return Response(_begun(next(blocks, b""), blocks), status=status, mimetype=mimetype)
 
 
-def stream_content(storage: ObjectStore, content: Content, *, mimetype: str) -> Response:
-    """Answer with ``content``, or with the piece that the request's ``Range`` asks for.
+def _begun(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield from rest
+
+
+def stream_content(
+    storage: ObjectStore, content: Content, *, mimetype: str, may_be_cut: bool = True
+) -> Response:
+    """Answer with ``content``, or with the piece that the request's ``Range`` asks for where it ``may_be_cut``.
 
     ``Content-Length`` is always sent, so a stream that fails halfway is seen as such by every client.
 
@@ -30,10 +35,10 @@ def stream_content(storage: ObjectStore, content: Content, *, mimetype: str) -> 
         RangeNotSatisfiable: the range lies outside the content.
     """
     size_bytes = content.size_bytes
-    piece = _asked_piece(size_bytes)
+    piece = _asked_piece(size_bytes) if may_be_cut else None
     wanted = content if piece is None else content.cut(piece[0], piece[1] - piece[0])
     response = stream(read_content(storage, wanted), mimetype=mimetype, status=200 if piece is None else 206)
-    response.headers["Accept-Ranges"] = "bytes"
+    response.headers["Accept-Ranges"] = "bytes" if may_be_cut else "none"
     response.headers["Content-Length"] = str(wanted.size_bytes)
     if piece is not None:
         response.headers["Content-Range"] = f"bytes {piece[0]}-{piece[1] - 1}/{size_bytes}"

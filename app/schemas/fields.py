@@ -13,6 +13,7 @@ MAX_DEPTH = 64
 METADATA_PAIRS = 16
 METADATA_KEY_CHARS = 64
 METADATA_VALUE_CHARS = 512
+_MESSAGES = {"unknown": UNKNOWN, "type": "This must be a JSON object."}
 _NUL = "The character U+0000 is not allowed."
 
 
@@ -24,7 +25,7 @@ class RequestSchema(Schema):
 
         unknown = RAISE
 
-    error_messages = {"unknown": UNKNOWN, "type": "This must be a JSON object."}
+    error_messages = _MESSAGES
 
 
 class Text(fields.String):
@@ -64,9 +65,9 @@ class Metadata(fields.Dict):
             raise ValidationError("This must be a JSON object of strings.")
         if len(value) > METADATA_PAIRS:
             raise ValidationError(f"At most {METADATA_PAIRS} pairs are allowed.")
-        problems: dict[Any, Any] = {key: problem for key, text in value.items() if (problem := _metadata_problem(key, text))}
-        if problems:
-            raise ValidationError(problems)
+        for key, text in value.items():
+            if problem := _metadata_problem(key, text):
+                raise ValidationError({key[:METADATA_KEY_CHARS]: [problem]})
         return value
 
 

@@ -89,8 +89,12 @@ class FileListSchema(Schema):
     object = fields.Constant("list", metadata={"enum": ["list"]})
     data = fields.List(fields.Nested(FileSchema), attribute="items", required=True)
     has_more = fields.Boolean(required=True)
-    first_id = fields.Function(lambda page: page.items[0].id if page.items else None, metadata={"type": "string", "nullable": True})
-    last_id = fields.Function(lambda page: page.items[-1].id if page.items else None, metadata={"type": "string", "nullable": True})
+    first_id = fields.Function(
+        lambda page: page.items[0].id if page.items else None, metadata={"type": "string", "nullable": True}
+    )
+    last_id = fields.Function(
+        lambda page: page.items[-1].id if page.items else None, metadata={"type": "string", "nullable": True}
+    )
 
 
 class FileDeletedSchema(Schema):

@@ -50,7 +50,7 @@ def create_file(*, wiring: Wiring, tenant_id: str, upload: Upload) -> File:
         StorageUnavailable: nothing was stored.
     """
     key = f"files/{tenant_id}/{uuid4().hex}"
-    limited = cast(BinaryIO, _LimitedSource(upload.content, wiring.settings.max_file_bytes))
+    limited = cast("BinaryIO", _LimitedSource(upload.content, wiring.settings.max_file_bytes))
     stored = wiring.storage.put(key, limited)
     try:
         options = upload.finish()

@@ -47,7 +47,7 @@ _CONTENT_DOC = {"type": "string", "format": "binary"}
 @blueprint.refuses(InvalidRequest, MissingParameter, UnknownParameter, RequestTooLarge, StorageUnavailable)
 @blueprint.response(200, FileSchema)
 def upload_file() -> File:
-    """Upload a file
+    """Upload a file.
 
     The content is stored as it arrives. A file with the purpose `batch` needs a name ending in `.jsonl`; its lines
     are checked when a job reads it. Files live for 30 days unless `expires_after` says otherwise.
@@ -63,7 +63,7 @@ def upload_file() -> File:
 @blueprint.arguments(FileListQuerySchema, location="query")
 @blueprint.response(200, FileListSchema)
 def get_files(query: dict[str, Any]) -> Page[File]:
-    """List files"""
+    """List files."""
     return list_files(
         wiring=context.wiring(),
         tenant_id=context.tenant_id(),
@@ -78,7 +78,7 @@ def get_files(query: dict[str, Any]) -> Page[File]:
 @blueprint.refuses(NotFound)
 @blueprint.response(200, FileSchema)
 def get_file(file_id: str) -> File:
-    """Show a file"""
+    """Show a file."""
     return show_file(wiring=context.wiring(), tenant_id=context.tenant_id(), file_id=file_id)
 
 
@@ -86,7 +86,7 @@ def get_file(file_id: str) -> File:
 @blueprint.refuses(NotFound, RangeNotSatisfiable, StorageUnavailable)
 @blueprint.response(200, _CONTENT_DOC, content_type="application/octet-stream")
 def get_file_content(file_id: str) -> Response:
-    """Download a file
+    """Download a file.
 
     `Range` is honoured with a single range.
     """
@@ -99,7 +99,7 @@ def get_file_content(file_id: str) -> Response:
 @blueprint.refuses(NotFound)
 @blueprint.response(200, FileDeletedSchema)
 def remove_file(file_id: str) -> dict[str, str]:
-    """Delete a file
+    """Delete a file.
 
     A live job that reads the file keeps its content until it ends.
     """

@@ -1,0 +1,73 @@
+"""``/v1/jobs``: submit, show, list, cancel."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from app.api import context
+from app.api.blueprints import ApiBlueprint
+from app.api.job_ids import cursor_of, job_id_of
+from app.db.repositories.jobs import JobFilters
+from app.domain.jobs import JobDetails, JobRequest
+from app.domain.pages import Page
+from app.errors import NotFound, QueueFull, StateConflict, StorageUnavailable
+from app.schemas.jobs import JobListQuerySchema, JobListSchema, JobRequestSchema, JobSchema
+from app.services.cancel_job import cancel_job
+from app.services.list_jobs import list_jobs
+from app.services.show_job import show_job
+from app.services.submit_job import submit_job
+
+blueprint = ApiBlueprint("jobs", url_prefix="/v1/jobs", description="Jobs, whichever dialect made them")
+
+_LOCATION = {"Location": {"description": "Where the job is shown", "schema": {"type": "string"}}}
+
+
+@blueprint.route("", methods=["POST"])
+@blueprint.refuses(QueueFull, StorageUnavailable)
+@blueprint.arguments(JobRequestSchema)
+@blueprint.response(202, JobSchema, headers=_LOCATION)
+def post_job(job: JobRequest) -> tuple[JobDetails, HTTPStatus, dict[str, str]]:
+    """Run a job.
+
+    Once this has answered, the job is durable: it needs neither broker nor workers at this moment.
+    """
+    details = submit_job(wiring=context.wiring(), tenant_id=context.tenant_id(), request=job)
+    return details, HTTPStatus.ACCEPTED, {"Location": f"/v1/jobs/{details.job.id}"}
+
+
+@blueprint.route("", methods=["GET"])
+@blueprint.refuses(NotFound)
+@blueprint.arguments(JobListQuerySchema, location="query")
+@blueprint.response(200, JobListSchema)
+def get_jobs(query: dict[str, Any]) -> Page[JobDetails]:
+    """List jobs, newest first."""
+    return list_jobs(
+        wiring=context.wiring(),
+        tenant_id=context.tenant_id(),
+        limit=query.pop("limit"),
+        after=cursor_of(query.pop("after")),
+        filters=JobFilters(**query),
+    )
+
+
+@blueprint.route("/<job_id>", methods=["GET"])
+@blueprint.refuses(NotFound)
+@blueprint.response(200, JobSchema)
+def get_job(job_id: str) -> JobDetails:
+    """Show a job.
+
+    The id of a batch is accepted as well.
+    """
+    return show_job(wiring=context.wiring(), tenant_id=context.tenant_id(), job_id=job_id_of(job_id))
+
+
+@blueprint.route("/<job_id>/cancel", methods=["POST"])
+@blueprint.refuses(NotFound, StateConflict)
+@blueprint.response(200, JobSchema)
+def post_job_cancel(job_id: str) -> JobDetails:
+    """Cancel a job.
+
+    What has finished is kept. Cancelling twice is no error; cancelling a job that has ended is.
+    """
+    return cancel_job(wiring=context.wiring(), tenant_id=context.tenant_id(), job_id=job_id_of(job_id))

@@ -1,0 +1,94 @@
+"""Walking a job's result stream: which lines of which parts belong to a page, and where the next one begins.
+
+The stream is the job's parts in their order and only ever grows at its end, so a place in it stays valid.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.domain.jobs import ResultPart
+from app.errors import InvalidRequest
+
+_PLACE = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})")
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A place in the stream: behind ``n_lines`` lines of the part ``seq``."""
+
+    seq: int = 0
+    n_lines: int = 0
+
+    def encode(self) -> str:
+        """As clients carry it, without knowing what it means."""
+        return base64.urlsafe_b64encode(f"{self.seq}.{self.n_lines}".encode()).decode().rstrip("=")
+
+    @classmethod
+    def decode(cls, text: str) -> Cursor:
+        """Read what ``encode`` wrote.
+
+        Raises:
+            InvalidRequest: it did not.
+        """
+        try:
+            place = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("ascii")
+        except ValueError:
+            place = ""
+        match = _PLACE.fullmatch(place)
+        if match is None:
+            message = "'after' must be a cursor out of the header x-nightshift-next-cursor"
+            raise InvalidRequest(message, param="after")
+        return cls(seq=int(match[1]), n_lines=int(match[2]))
+
+
+@dataclass(frozen=True, slots=True)
+class PartSlice:
+    """``take`` lines of a part behind its first ``skip``."""
+
+    part: ResultPart
+    skip: int
+    take: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all of the part."""
+        return self.take == self.part.n_items
+
+
+@dataclass(frozen=True, slots=True)
+class PageOfLines:
+    """Some lines of a result stream."""
+
+    slices: Sequence[PartSlice]
+    end: Cursor
+    """Where the next page begins."""
+    has_more: bool
+    """Whether lines that exist already follow."""
+
+
+def page_of_lines(parts: Sequence[ResultPart], *, after: Cursor, limit: int | None) -> PageOfLines:
+    """Choose the lines behind ``after``.
+
+    Args:
+        parts: in the order of the stream.
+        limit: lines at most; None for all.
+    """
+    slices: list[PartSlice] = []
+    end, room = after, limit
+    for part in parts:
+        skip = after.n_lines if part.seq == after.seq else 0
+        left = part.n_items - skip if part.seq >= after.seq else 0
+        if left <= 0:
+            continue
+        if room == 0:
+            return PageOfLines(slices, end, has_more=True)
+        take = left if room is None else min(left, room)
+        slices.append(PartSlice(part, skip, take))
+        end, room = Cursor(part.seq, skip + take), None if room is None else room - take
+        if take < left:
+            return PageOfLines(slices, end, has_more=True)
+    return PageOfLines(slices, end, has_more=False)

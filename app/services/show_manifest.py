@@ -1,0 +1,21 @@
+"""Show what a job's results consist of."""
+
+from __future__ import annotations
+
+from app.db.repositories.jobs import Jobs
+from app.db.repositories.parts import Parts
+from app.domain.manifests import Manifest
+from app.domain.states import TERMINAL_JOB_STATES
+from app.wiring import Wiring
+
+
+def show_manifest(*, wiring: Wiring, tenant_id: str, job_id: str) -> Manifest:
+    """The result parts that exist now; all of them once the job has ended.
+
+    Raises:
+        NotFound: no such job, or another tenant's.
+    """
+    with wiring.database.begin() as connection:
+        job = Jobs(connection).get(tenant_id, job_id)
+        parts = Parts(connection).list(tenant_id, job.id)
+    return Manifest(job_id=job.id, complete=job.state in TERMINAL_JOB_STATES, parts=parts)
