@@ -49,6 +49,7 @@ def _serve(queue: str) -> None:
     # The app reads the settings when it is imported; the environment is complete only now.
     from tasks.celery_app import app  # noqa: PLC0415
 
+    app.conf.worker_pool = "workers.prompt_pool:TaskPool"
     process = DeviceProcess(queue)
     worker_process_init.connect(process.start, weak=False)
     worker_process_shutdown.connect(process.stop, weak=False)
