@@ -36,6 +36,8 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "worker_send_task_events": True,
         "task_send_sent_event": True,
         "worker_proc_alive_timeout": 60.0,
+        # A chunk's outcome is in Postgres: nothing of it can still arrive from a child that died.
+        "worker_lost_wait": 0.2,
         "timezone": "UTC",
         "enable_utc": True,
         # A chord's counter must outlive the longest completion window.

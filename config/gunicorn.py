@@ -25,4 +25,6 @@ worker_connections = 1000
 max_requests = 0
 limit_request_line = 8190
 accesslog = None
+# Nothing here is steered through it, and it would lie in the user's home.
+control_socket_disable = True
 proc_name = "nightshift-api"
