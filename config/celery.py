@@ -12,22 +12,25 @@ from config.queues import CONTROL_QUEUE, task_queues
 from config.settings import Settings
 
 WEEK_S = 7 * 86_400
+REDIS_TIMEOUT_S = 1.0
+"""Nothing in Redis is worth waiting for: what a lost chord leaves behind the dispatcher finds."""
 
 
 def celery_config(settings: Settings) -> dict[str, Any]:
     """The whole configuration of the Celery app, as its ``conf`` takes it."""
     return {
         "broker_url": settings.broker_url,
-        "result_backend": settings.redis_url,
+        "result_backend": f"tasks.chord_backend:ChordBackend+{settings.redis_url}",
         **_SERIALIZATION,
         **_DELIVERY,
         "broker_transport_options": transport_options(settings),
         "broker_connection_timeout": settings.connect_timeout_s,
         "broker_connection_retry_on_startup": True,
         "broker_heartbeat": 20,
-        "redis_socket_timeout": settings.broker_timeout_s,
+        "redis_socket_timeout": REDIS_TIMEOUT_S,
         "redis_socket_connect_timeout": settings.connect_timeout_s,
-        "redis_retry_on_timeout": True,
+        "redis_retry_on_timeout": False,
+        "result_backend_transport_options": {"retry_policy": {"max_retries": 1, "interval_start": 0, "timeout": 2.0}},
         "task_queues": task_queues(settings.queues),
         "task_default_queue": CONTROL_QUEUE,
         "task_default_exchange": "nightshift",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import structlog
 from amqp.exceptions import AMQPError, NotFound
 from celery import Celery, chord
 from kombu.exceptions import KombuError
@@ -18,12 +20,18 @@ from tasks.callbacks import finish_wave
 from tasks.chunks import run_chunk
 from tasks.prepare import prepare_job
 
+log = structlog.get_logger(__name__)
+
+REDIS_PAUSE_S = 10.0
+"""After Redis failed, waves go out without chords for this long."""
+
 
 class CeleryPublisher:
     """Sends Celery messages over one connection; see ``app.ports.WorkPublisher``."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
+        self._no_chords_before_s = 0.0
 
     def publish_prepare(self, job_id: str) -> None:
         """See ``WorkPublisher.publish_prepare``."""
@@ -40,7 +48,24 @@ class CeleryPublisher:
         ]
         body = finish_wave.si(job_id=job_id, version=MESSAGE_VERSION).set(queue=CONTROL_QUEUE)
         with _our_errors():
-            chord(header, body, app=self._app).apply_async()
+            if not self._sent_as_chord(job_id, chord(header, body, app=self._app)):
+                for task in header:
+                    task.apply_async()
+
+    def _sent_as_chord(self, job_id: str, wave: chord) -> bool:
+        """Try the quick path. The chord only saves the dispatcher a look: without Redis the work goes out on its own.
+
+        What went out before Redis failed comes twice then, which is harmless.
+        """
+        if time.monotonic() < self._no_chords_before_s:
+            return False
+        try:
+            wave.apply_async()
+        except RedisError:
+            self._no_chords_before_s = time.monotonic() + REDIS_PAUSE_S
+            log.warning("wave_sent_without_chord", job_id=job_id, exc_info=True)
+            return False
+        return True
 
     def publish_finish(self, job_id: str) -> None:
         """See ``WorkPublisher.publish_finish``."""
