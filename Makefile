@@ -39,7 +39,7 @@ unit: venv-dev ## Run the tests that need no server
 	@$(PY) -m pytest tests/unit tests/architecture $(PYTEST_ARGS)
 
 bench: venv-dev ## Measure throughput and latency on this machine
-	@$(PY) -m tests.bench $(BENCH_ARGS)
+	@PYTHONPATH=docker/local $(PY) -m tests.bench $(BENCH_ARGS)
 
 lint: venv-dev ## ruff: rules and format
 	@$(PY) -m ruff check --config config/ruff.toml .

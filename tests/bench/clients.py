@@ -1,0 +1,63 @@
+"""The client of the bench: as little as possible between the clock and the API."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+TERMINAL = frozenset({"succeeded", "partially_succeeded", "failed", "expired", "cancelled"})
+LONGEST_JOB_S = 300.0
+
+
+class Api:
+    """The API over one kept connection."""
+
+    def __init__(self, url: str, api_key: str) -> None:
+        limits = httpx.Limits(max_connections=64, max_keepalive_connections=64)
+        headers = {"Authorization": f"Bearer {api_key}"}
+        self._http = httpx.Client(base_url=url, headers=headers, timeout=60, limits=limits, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._http.close()
+
+    def upload(self, path: Path) -> str:
+        """Send a batch input file; its id."""
+        with path.open("rb") as content:
+            answer = self._http.post("/v1/files", data={"purpose": "batch"}, files={"file": (path.name, content)})
+        return str(answer.raise_for_status().json()["id"])
+
+    def submit(self, **job: Any) -> str:
+        """Submit a native job; its id."""
+        return str(self._http.post("/v1/jobs", json=job).raise_for_status().json()["id"])
+
+    def wait(self, job_id: str, *, every_s: float) -> dict[str, Any]:
+        """The job, once all its items succeeded.
+
+        Raises:
+            RuntimeError: it ended otherwise, or did not end.
+        """
+        give_up_at = time.monotonic() + LONGEST_JOB_S
+        while time.monotonic() < give_up_at:
+            job: dict[str, Any] = self._http.get(f"/v1/jobs/{job_id}").raise_for_status().json()
+            if job["state"] in TERMINAL:
+                if job["state"] != "succeeded":
+                    raise RuntimeError(f"{job_id} ended as {job['state']}: {job['errors']}")
+                return job
+            time.sleep(every_s)
+        raise RuntimeError(f"{job_id} did not end within {LONGEST_JOB_S:.0f} s")
+
+    def download(self, job_id: str, path: Path) -> None:
+        """Write all result lines of a finished job to a file."""
+        with self._http.stream("GET", f"/v1/jobs/{job_id}/results") as answer, path.open("wb") as out:
+            for piece in answer.raise_for_status().iter_bytes():
+                out.write(piece)
+
+    def embed(self, text: str, *, model: str) -> None:
+        """Ask for one embedding and wait for the answer."""
+        self._http.post("/v1/embeddings", json={"model": model, "input": text}).raise_for_status()
