@@ -6,8 +6,9 @@ import sys
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import beat_init, celeryd_init, setup_logging
 
+from app.observability.sentry import init_sentry
 from config.beat import BEAT_SCHEDULE
 from config.celery import celery_config
 from config.logging import configure_logging
@@ -34,6 +35,12 @@ app.add_defaults(_config)
 @setup_logging.connect
 def _log_as_json(**_signal: Any) -> None:
     configure_logging(level=load_settings().log_level, process=_process_name(sys.argv))
+
+
+@celeryd_init.connect
+@beat_init.connect
+def _report_errors(**_signal: Any) -> None:
+    init_sentry(load_settings(), process=_process_name(sys.argv))
 
 
 def _process_name(argv: list[str]) -> str:

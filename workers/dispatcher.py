@@ -8,6 +8,7 @@ from __future__ import annotations
 import select
 import signal
 import time
+from contextlib import closing
 from types import FrameType
 
 import psycopg2
@@ -18,6 +19,8 @@ from sqlalchemy.engine import make_url
 
 from app.db.notify import CHANNEL
 from app.errors import BrokerUnavailable, DatabaseUnavailable
+from app.metrics import start_metrics_server
+from app.observability.sentry import init_sentry
 from app.services.dispatch import Dispatcher
 from app.wiring import process_wiring
 from config.logging import configure_logging
@@ -140,15 +143,17 @@ def main() -> None:
     """Run the dispatcher of this environment."""
     settings = load_settings()
     configure_logging(level=settings.log_level, process="dispatcher")
-    dispatcher = Dispatcher(
-        settings=settings, database=process_wiring().database, publisher=CeleryPublisher(celery_app)
-    )
+    init_sentry(settings, process="dispatcher")
+    database = process_wiring().database
+    dispatcher = Dispatcher(settings=settings, database=database, publisher=CeleryPublisher(celery_app))
+    metrics = start_metrics_server(settings, database)
     leadership = Leadership(settings.database_url, connect_timeout_s=settings.connect_timeout_s)
     process = DispatcherProcess(settings, dispatcher, leadership)
     signal.signal(signal.SIGTERM, process.stop)
     signal.signal(signal.SIGINT, process.stop)
     log.info("dispatcher_started")
-    process.run()
+    with closing(metrics):
+        process.run()
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ from app.errors import DatabaseUnavailable, LeaseLost
 
 RETRY_S = 1.0
 SHORTEST_RATED_RUN_S = 0.2
-"""A shorter run says more about overheads than about the model's rate."""
+FEWEST_RATED_ITEMS = 32
+"""A run shorter or smaller than these two says more about overheads than about the model's rate."""
 
 
 class ChunkCommit:
@@ -88,10 +89,15 @@ class ChunkCommit:
 
     def _learn_rate(self, connection: Connection, run_s: float) -> None:
         job = self._job
-        if job.model is None or job.model_version is None or job.pool is None or run_s < SHORTEST_RATED_RUN_S:
+        if job.model is None or job.model_version is None or job.pool is None or run_s <= 0:
             return
-        rate = self._chunk.estimated_tokens / run_s
-        Workers(connection).learn_rate(model=job.model, version=job.model_version, pool=job.pool, tokens_per_s=rate)
+        Workers(connection).learn_rate(
+            model=job.model,
+            version=job.model_version,
+            pool=job.pool,
+            tokens_per_s=self._chunk.estimated_tokens / run_s,
+            is_telling=run_s >= SHORTEST_RATED_RUN_S and self._chunk.n_items >= FEWEST_RATED_ITEMS,
+        )
 
     def _append_event(self, connection: Connection, kind: str, data: dict[str, int]) -> None:
         Events(connection).append(self._job.tenant_id, self._job.id, kind, chunk_id=self._chunk.id, data=dict(data))

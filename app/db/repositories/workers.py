@@ -65,10 +65,25 @@ class Workers:
         )
         return self._connection.execute(query).scalar_one_or_none()
 
-    def learn_rate(self, *, model: str, version: str, pool: str, tokens_per_s: float) -> None:
-        """Move a measured rate towards what the newest chunk showed."""
-        statement = insert(model_rates).values(model=model, version=version, pool=pool, tokens_per_s=tokens_per_s)
+    def learn_rate(self, *, model: str, version: str, pool: str, tokens_per_s: float, is_telling: bool) -> None:
+        """Move a measured rate towards what the newest chunk showed.
+
+        A chunk that is not telling, because overheads outweigh it, can show that the rate is higher than known but
+        not that it is lower. Without the one, a single cold start would make every later chunk small; without the
+        other, small chunks could never unlearn it.
+        """
         smoothed = model_rates.c.tokens_per_s * (1 - SMOOTHING) + tokens_per_s * SMOOTHING
+        if not is_telling:
+            known = (
+                model_rates.c.model == model,
+                model_rates.c.version == version,
+                model_rates.c.pool == pool,
+                model_rates.c.tokens_per_s < tokens_per_s,
+            )
+            raised = model_rates.update().where(*known).values(tokens_per_s=smoothed, updated_at=func.now())
+            self._connection.execute(raised)
+            return
+        statement = insert(model_rates).values(model=model, version=version, pool=pool, tokens_per_s=tokens_per_s)
         statement = statement.on_conflict_do_update(
             index_elements=["model", "version", "pool"], set_={"tokens_per_s": smoothed, "updated_at": func.now()}
         )
