@@ -48,6 +48,11 @@ class _Clock:
     def charge(self, member: str, amount: float) -> None:
         self.spent[member] += amount
 
+    def settle(self) -> None:
+        """Nobody waits any more: no member owes another anything."""
+        self.now = max(self.spent.values(), default=self.now)
+        self.spent.clear()
+
     def forget(self) -> None:
         """Drop members that stand at or before the present: they would resume there anyway."""
         self.spent = {member: spent for member, spent in self.spent.items() if spent > self.now}
@@ -74,9 +79,14 @@ class FairShare:
             given.append(chosen)
             if chosen.n_ready == 0:
                 ready.remove(chosen)
-        for clock in (self._classes, *self._tenants.values()):
-            clock.forget()
+        self._tidy({candidate.priority for candidate in ready})
         return given
+
+    def _tidy(self, waiting: set[Priority]) -> None:
+        """Keep only what somebody who waits could still claim."""
+        self._classes.forget() if waiting else self._classes.settle()
+        for priority, tenants in self._tenants.items():
+            tenants.forget() if priority in waiting else tenants.settle()
 
     def _next(self, ready: Sequence[Candidate]) -> Candidate:
         priority = Priority(self._classes.pick(sorted({candidate.priority for candidate in ready})))

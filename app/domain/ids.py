@@ -11,8 +11,8 @@ import secrets
 import time
 from dataclasses import dataclass
 
-_SUFFIX = re.compile(r"^[0-9a-f]{32}$")
-_REQUEST = re.compile(r"^batch_req_([0-9a-f]{24})([0-9a-f]{8})([0-9a-f]{2})$")
+_SUFFIX = re.compile(r"[0-9a-f]{32}")
+_REQUEST = re.compile(r"batch_req_([0-9a-f]{24})([0-9a-f]{8})([0-9a-f]{2})")
 JOB_PREFIXES = ("job_", "batch_", "msgbatch_")
 
 
@@ -29,7 +29,7 @@ def new_id(prefix: str) -> str:
 def job_id_from(text: str) -> str | None:
     """The ``job_`` id behind any dialect's id of a job; None where it cannot be one."""
     for prefix in JOB_PREFIXES:
-        if text.startswith(prefix) and _SUFFIX.match(text[len(prefix) :]):
+        if text.startswith(prefix) and _SUFFIX.fullmatch(text[len(prefix) :]):
             return "job_" + text[len(prefix) :]
     return None
 
@@ -61,7 +61,7 @@ def read_batch_request_id(text: str) -> RequestRef:
     Raises:
         ValueError: not such an id.
     """
-    match = _REQUEST.match(text)
+    match = _REQUEST.fullmatch(text)
     if match is None:
         raise ValueError(f"not the id of a batch request: {text[:80]!r}")
     return RequestRef(index=int(match[2], 16), attempts=int(match[3], 16))

@@ -48,7 +48,9 @@ class InputCheck:
     max_items: int
     max_line_bytes: int
     model: str | None = None
-    """The job's model; where the job names none, the first line's that names one."""
+    """The job's model; where it names none, the first that a line names (natively: one of ``usable_models``)."""
+    usable_models: frozenset[str] | None = None
+    """Models that serve the endpoint, None for any name. A job must not take over one line's misspelt model."""
     n_items: int = 0
     problems: list[LineProblem] = field(default_factory=list)
     n_problems: int = 0
@@ -120,7 +122,7 @@ class InputCheck:
 
     def _check_body(self, number: int, body: dict[str, Any]) -> None:
         model = body.get("model")
-        if self.model is None and isinstance(model, str):
+        if self.model is None and isinstance(model, str) and self._may_be_the_jobs(model):
             self.model = model
         if self.dialect is not Dialect.OPENAI:
             return
@@ -131,6 +133,9 @@ class InputCheck:
         elif model != self.model:
             message = f"All lines must name one model: this one names {_shown(model)}, an earlier one {_shown(self.model)}."
             self._report(number, "mismatched_model", message, "body.model")
+
+    def _may_be_the_jobs(self, model: str) -> bool:
+        return self.dialect is Dialect.OPENAI or self.usable_models is None or model in self.usable_models
 
     def _report(self, line: int | None, code: str, message: str, param: str | None = None) -> None:
         self.n_problems += 1

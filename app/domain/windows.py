@@ -6,7 +6,7 @@ import re
 
 from app.errors import InvalidRequest
 
-_WINDOW = re.compile(r"^([1-9][0-9]{0,6})([smhd])$")
+_WINDOW = re.compile(r"([1-9][0-9]{0,6})([smhd])")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 SHORTEST_S = 60
 LONGEST_S = 7 * 86_400
@@ -18,7 +18,7 @@ def window_seconds(text: str) -> int:
     Raises:
         InvalidRequest: not a window, or outside one minute to seven days.
     """
-    match = _WINDOW.match(text)
+    match = _WINDOW.fullmatch(text)
     seconds = int(match[1]) * _UNIT_S[match[2]] if match else 0
     if not SHORTEST_S <= seconds <= LONGEST_S:
         message = f"'completion_window' must be from \"60s\" to \"7d\", such as \"24h\"; it is {text[:40]!r}."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.domain.chunking import ChunkPlanner, PlannedChunk, chunk_limits, estimate_tokens
 from app.domain.chunks import NewChunk
@@ -43,6 +43,7 @@ def plan_input(*, wiring: Wiring, job: Job, reader: ObjectReader, tick: Callable
         max_items=settings.max_job_items,
         max_line_bytes=settings.max_line_bytes,
         model=job.model,
+        usable_models=frozenset(alias for alias, spec in wiring.models.items() if spec.serves(job.endpoint)),
     )
     cutter = _Cutter(wiring, job)
     for line in _without_trailing_empty(read_lines(reader, max_line_bytes=settings.max_line_bytes)):
@@ -63,7 +64,7 @@ def _without_trailing_empty(lines: Iterator[Line]) -> Iterator[Line]:
     for line in lines:
         is_empty = line.data is not None and not line.data.strip()
         if is_empty and len(held) < MOST_TRAILING_EMPTY_LINES:
-            held.append(line)
+            held.append(replace(line, data=b""))  # a megabyte of blanks says no more than none
             continue
         yield from held
         held.clear()
@@ -86,7 +87,7 @@ class _Cutter:
         if self._planner is None:
             self._planner = self._begin(model)
         elif self.model is None and model is not None:
-            self.model = usable_model(self._wiring.models, model, self._job.endpoint)
+            self._learn_model(model)
         tokens = estimate_tokens(line.size_bytes, max_input_tokens(self.model))
         self._keep(self._planner.add(offset=line.offset, size_bytes=line.size_bytes, tokens=tokens))
 
@@ -96,8 +97,7 @@ class _Cutter:
 
     def _begin(self, model: str | None) -> ChunkPlanner:
         settings = self._wiring.settings
-        self.model = usable_model(self._wiring.models, model, self._job.endpoint)
-        self.pool = pool_for(self.model, settings.queues)
+        self._learn_model(model)
         with self._wiring.database.begin() as connection:
             self._tokens_per_s = tokens_per_s(connection, self.model, pool=self.pool)
         limits = chunk_limits(
@@ -108,6 +108,10 @@ class _Cutter:
             max_items=settings.chunk_max_items,
         )
         return ChunkPlanner(limits)
+
+    def _learn_model(self, model: str | None) -> None:
+        self.model = usable_model(self._wiring.models, model, self._job.endpoint)
+        self.pool = pool_for(self.model, self._wiring.settings.queues)
 
     def _keep(self, planned: PlannedChunk | None) -> None:
         if planned is None:
