@@ -18,8 +18,6 @@ log = structlog.get_logger(__name__)
 MAX_RETRY_AFTER_S = 120
 """The OpenAI SDK does not wait longer; it gives up."""
 DEFAULT_RETRY_AFTER_S = 5
-_SMALL_BODY_BYTES = 64 * 1024
-"""What the server reads away by itself before the next request on a connection."""
 _SAYS_WHEN = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 
 
@@ -110,13 +108,4 @@ def _response(
         "retryable": retryable,
         "request_id": g.request_id,
     }
-    response = Response(current_app.json.dumps({"error": body}), status=kind.status, mimetype="application/json")
-    if _body_is_unread():
-        response.headers["Connection"] = "close"
-    return response
-
-
-def _body_is_unread() -> bool:
-    """Whether the client may still be sending: such a connection cannot carry another request."""
-    length = request.content_length
-    return request.headers.get("Transfer-Encoding") is not None or (length or 0) > _SMALL_BODY_BYTES
+    return Response(current_app.json.dumps({"error": body}), status=kind.status, mimetype="application/json")

@@ -6,8 +6,9 @@ straight out of the request.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import BinaryIO, cast
+from typing import IO, BinaryIO, cast
 
 from flask import Request
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -21,6 +22,7 @@ BLOCK_BYTES = 128 * 1024
 MAX_BUFFER_BYTES = 1024 * 1024
 MAX_FIELD_BYTES = 64 * 1024
 MAX_PARTS = 32
+_LONGEST_PADDING_BYTES = 64
 MAX_FILENAME_CHARS = 255
 FILE_FIELD = "file"
 
@@ -97,12 +99,13 @@ def _events(request: Request) -> Iterator[Event]:
     Raises:
         InvalidRequest: the form is malformed or ends before its last boundary.
     """
-    decoder = MultipartDecoder(_boundary(request), MAX_BUFFER_BYTES, max_parts=MAX_PARTS)
+    boundary = _boundary(request)
+    decoder = MultipartDecoder(boundary, MAX_BUFFER_BYTES, max_parts=MAX_PARTS)
     try:
         while True:
             event = decoder.next_event()
             if isinstance(event, NeedData):
-                decoder.receive_data(request.stream.read(BLOCK_BYTES) or None)
+                decoder.receive_data(_next_block(request.stream, decoder.buffer, boundary) or None)
                 continue
             yield event
             if isinstance(event, Epilogue):
@@ -113,6 +116,23 @@ def _events(request: Request) -> Iterator[Event]:
         if decoder.buffer and len(decoder.buffer) + BLOCK_BYTES > MAX_BUFFER_BYTES:
             raise InvalidRequest("the form has a header that is far too long") from error
         raise
+
+
+def _next_block(stream: IO[bytes], pending: bytearray, boundary: bytes) -> bytes:
+    """Read on, but never up to the middle of a delimiter.
+
+    Where its data ends right behind ``--boundary-``, Werkzeug 3.1's decoder takes the carriage return in front of the
+    boundary for content (https://github.com/pallets/werkzeug/issues/3285).
+    """
+    block = stream.read(BLOCK_BYTES)
+    half_delimiter = re.compile(rb"--%s[- \t]*\Z" % re.escape(boundary))
+    n_looked_at = len(boundary) + _LONGEST_PADDING_BYTES
+    while half_delimiter.search((pending[-n_looked_at:] + block)[-n_looked_at:]):
+        more = stream.read(_LONGEST_PADDING_BYTES)
+        if not more:
+            break
+        block += more
+    return block
 
 
 def _boundary(request: Request) -> bytes:

@@ -1,0 +1,132 @@
+"""Every route asks for a key, is documented, and every error has its line in the one table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+from werkzeug.routing import Rule
+
+from app import errors
+from app.api.authentication import access_of
+from app.api.blueprints import Access
+from app.api.error_tables import KINDS
+from app.factory import create_app
+from app.wiring import build_wiring
+from config.settings import Settings
+
+OPEN_ROUTES = {"/healthz", "/readyz", "/openapi.json", "/docs", "/docs/<asset>"}
+NOWHERE = Settings(
+    database_url="postgresql+psycopg2://nobody:nothing@127.0.0.1:1/none",
+    broker_url="amqp://nobody:nothing@127.0.0.1:1/none",
+    redis_url="redis://127.0.0.1:1/0",
+    s3_endpoint="http://127.0.0.1:1",
+    s3_access_key="nobody",
+    s3_secret_key="nothing",
+    key_pepper="pepper",
+    admin_key="administrator",
+)
+
+
+@pytest.fixture(scope="module")
+def app() -> Flask:
+    """The application over servers that do not exist: none is needed to make it."""
+    return create_app(build_wiring(NOWHERE))
+
+
+def _operations(app: Flask) -> Iterator[tuple[Rule, str]]:
+    for rule in app.url_map.iter_rules():
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+            yield rule, method
+
+
+def _path(rule: Rule) -> str:
+    return re.sub(r"<[^>]+>", "x", rule.rule)
+
+
+def test_every_route_but_the_open_ones_refuses_a_request_without_a_key(app: Flask) -> None:
+    client = app.test_client()
+    for rule, method in _operations(app):
+        if rule.rule in OPEN_ROUTES:
+            continue
+        response = client.open(_path(rule), method=method)
+        assert response.status_code == 401, f"{method} {rule.rule} answered {response.status_code}"
+        assert response.json["error"]["code"] == "invalid_api_key"
+        assert response.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+def test_only_the_documented_routes_are_open(app: Flask) -> None:
+    found = {rule.rule for rule, _ in _operations(app) if access_of(app, rule.endpoint) is Access.OPEN}
+    assert found == OPEN_ROUTES
+
+
+def test_the_administrators_routes_do_not_take_a_tenants_key(app: Flask) -> None:
+    tenant_key = {"Authorization": "Bearer ns_0123456789abcdef_" + "0" * 64}
+    admin_rules = [(rule, method) for rule, method in _operations(app) if rule.rule.startswith("/v1/admin")]
+    assert admin_rules
+    for rule, method in admin_rules:
+        assert app.test_client().open(_path(rule), method=method, headers=tenant_key).status_code == 401
+
+
+def test_every_route_is_in_the_openapi_document(app: Flask) -> None:
+    paths = _document(app)["paths"]
+    for rule, method in _operations(app):
+        documented = re.sub(r"<(?:[^:<>]+:)?([^<>]+)>", r"{\1}", rule.rule)
+        assert method.lower() in paths.get(documented, {}), f"{method} {rule.rule} is not documented"
+
+
+def test_every_operation_is_summarised_and_documents_its_errors_with_examples(app: Flask) -> None:
+    for path, operations in _document(app)["paths"].items():
+        for method, operation in operations.items():
+            if method == "parameters":
+                continue
+            where = f"{method} {path}"
+            assert operation.get("summary"), f"{where} has no summary"
+            if "<" in path or path in OPEN_ROUTES or path == "/docs/{asset}":
+                continue
+            for status in ("401", "503"):
+                examples = operation["responses"][status]["content"]["application/json"]["examples"]
+                assert examples, f"{where} shows no example of a {status}"
+
+
+def test_every_reference_in_the_openapi_document_leads_somewhere(app: Flask) -> None:
+    document = _document(app)
+    for reference in set(_references(document)):
+        place: Any = document
+        for step in reference.removeprefix("#/").split("/"):
+            place = place[step]
+
+
+def test_every_error_class_has_its_own_line_in_the_table() -> None:
+    assert set(_leaves(errors.NightshiftError)) <= set(KINDS)
+
+
+def test_an_error_that_can_be_retried_is_no_client_error_but_429() -> None:
+    for error, kind in KINDS.items():
+        if error.retryable:
+            assert kind.status == 429 or kind.status >= 500, error
+
+
+def _document(app: Flask) -> dict[str, Any]:
+    document: dict[str, Any] = app.test_client().get("/openapi.json").json
+    return document
+
+
+def _references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if isinstance(value.get("$ref"), str):
+            yield value["$ref"]
+        for inner in value.values():
+            yield from _references(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _references(inner)
+
+
+def _leaves(error: type[errors.NightshiftError]) -> Iterator[type[errors.NightshiftError]]:
+    for child in error.__subclasses__():
+        yield child
+        yield from _leaves(child)
