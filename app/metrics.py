@@ -82,14 +82,18 @@ class WorkCollector(Collector):
 def _work_metrics(measured: Measurements) -> Iterator[Metric]:
     yield from _queue_metrics(measured)
     yield _items(measured)
-    yield _labelled(GaugeMetricFamily("nightshift_jobs", "Jobs in each state", labels=["state"]), measured.jobs_by_state())
+    yield _labelled(
+        GaugeMetricFamily("nightshift_jobs", "Jobs in each state", labels=["state"]), measured.jobs_by_state()
+    )
     yield _histogram(
         HistogramMetricFamily("nightshift_chunk_duration_seconds", "From claim to commit of a chunk", labels=["pool"]),
         CHUNK_BOUNDS_S,
         measured.chunk_durations(CHUNK_BOUNDS_S),
     )
     yield _histogram(
-        HistogramMetricFamily("nightshift_wait_seconds", "From acceptance of a job to its first claim", labels=["priority"]),
+        HistogramMetricFamily(
+            "nightshift_wait_seconds", "From acceptance of a job to its first claim", labels=["priority"]
+        ),
         WAIT_BOUNDS_S,
         measured.waits(WAIT_BOUNDS_S),
     )

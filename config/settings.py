@@ -67,7 +67,9 @@ def _positive(read: Callable[[str], Any]) -> Callable[[str], Any]:
 _REQUIRED = object()
 
 
-def _variable(help_text: str, *, default: Any = _REQUIRED, read: Callable[[str], Any] = _text, secret: bool = False) -> Any:
+def _variable(
+    help_text: str, *, default: Any = _REQUIRED, read: Callable[[str], Any] = _text, secret: bool = False
+) -> Any:
     """Describe one variable: what it is for, how its text is read, whether it may be shown."""
     metadata = {"help": help_text, "read": read, "secret": secret}
     if default is _REQUIRED:
@@ -81,17 +83,23 @@ class Settings:
 
     database_url: str = _variable("PostgreSQL, `postgresql+psycopg2://user:password@host:port/database`", secret=True)
     broker_url: str = _variable("RabbitMQ (`amqp://`), or Redis (`redis://`) where no RabbitMQ can be had", secret=True)
-    redis_url: str = _variable("Redis for chord counters and rate limits; `noeviction`, an instance of its own", secret=True)
+    redis_url: str = _variable(
+        "Redis for chord counters and rate limits; `noeviction`, an instance of its own", secret=True
+    )
     s3_endpoint: str = _variable("S3 server, `http://host:port` or `https://host`")
     s3_access_key: str = _variable("S3 access key id", secret=True)
     s3_secret_key: str = _variable("S3 secret key", secret=True)
     s3_bucket: str = _variable("Bucket for inputs and results; must exist", default="nightshift")
     s3_region: str = _variable("Region used in S3 signatures", default="us-east-1")
-    key_pepper: str = _variable("Secret mixed into the hash of every API key; changing it revokes all keys", secret=True)
+    key_pepper: str = _variable(
+        "Secret mixed into the hash of every API key; changing it revokes all keys", secret=True
+    )
     admin_key: str = _variable("Key accepted on `/v1/admin/*`; empty turns those routes off", default="", secret=True)
 
     broker_api_url: str = _variable(
-        "RabbitMQ management API, `http://user:password@host:port/api`; empty under a Redis broker", default="", secret=True
+        "RabbitMQ management API, `http://user:password@host:port/api`; empty under a Redis broker",
+        default="",
+        secret=True,
     )
     public_url: str = _variable("Address clients reach the API under; used in links", default="http://127.0.0.1:8000")
     api_bind: str = _variable("Address and port the API listens on", default="127.0.0.1:8000")
@@ -105,26 +113,38 @@ class Settings:
     )
 
     queues: tuple[str, ...] = _variable(
-        "Pinned device queues, one per GPU worker; the part before the dot is the pool", default=("cpu.0",), read=_queues
+        "Pinned device queues, one per GPU worker; the part before the dot is the pool",
+        default=("cpu.0",),
+        read=_queues,
     )
     models_file: Path = _variable(
         "The models served (YAML)", default=Path(__file__).with_name("models.yaml"), read=_path
     )
-    cache_dir: Path = _variable("Folder for exported and compiled models", default=Path("~/.cache/nightshift").expanduser(), read=_path)
+    cache_dir: Path = _variable(
+        "Folder for exported and compiled models", default=Path("~/.cache/nightshift").expanduser(), read=_path
+    )
     temp_dir: Path = _variable("Folder for result parts on their way to S3", default=Path("/tmp"), read=_path)
 
     chunk_target_s: float = _variable("Estimated device seconds of one chunk", default=10.0, read=_positive(_number))
     chunk_max_items: int = _variable("Items in one chunk at most", default=5_000, read=_positive(_integer))
-    lease_s: float = _variable("A worker's lease on a chunk; renewed at a third of it", default=30.0, read=_positive(_number))
+    lease_s: float = _variable(
+        "A worker's lease on a chunk; renewed at a third of it", default=30.0, read=_positive(_number)
+    )
     grant_patience_s: float = _variable(
-        "How long a published chunk may be missing from its queue before it is published again", default=5.0, read=_positive(_number)
+        "How long a published chunk may be missing from its queue before it is published again",
+        default=5.0,
+        read=_positive(_number),
     )
     worker_silence_s: float = _variable(
         "A worker silent for this long is taken for dead", default=20.0, read=_positive(_number)
     )
-    dispatch_interval_s: float = _variable("The dispatcher looks at least this often", default=1.0, read=_positive(_number))
+    dispatch_interval_s: float = _variable(
+        "The dispatcher looks at least this often", default=1.0, read=_positive(_number)
+    )
     max_worker_deaths: int = _variable(
-        "Deaths on one chunk before it is cut in halves to find the item that kills", default=2, read=_positive(_integer)
+        "Deaths on one chunk before it is cut in halves to find the item that kills",
+        default=2,
+        read=_positive(_integer),
     )
     sync_timeout_s: float = _variable("Deadline of a synchronous request", default=30.0, read=_positive(_number))
 
@@ -133,14 +153,24 @@ class Settings:
     max_inline_items: int = _variable("Items in `inputs` at most", default=10_000, read=_positive(_integer))
     max_job_items: int = _variable("Lines in one job's file at most", default=50_000, read=_positive(_integer))
     max_line_bytes: int = _variable("Longest line of an input file", default=4 * 1024 * 1024, read=_positive(_integer))
-    max_queued_jobs: int = _variable("Unfinished jobs of one tenant before 429 `queue_full`", default=20_000, read=_positive(_integer))
+    max_queued_jobs: int = _variable(
+        "Unfinished jobs of one tenant before 429 `queue_full`", default=20_000, read=_positive(_integer)
+    )
     file_retention_s: int = _variable("Life of an uploaded file", default=30 * 86_400, read=_positive(_integer))
-    results_retention_s: int = _variable("Life of a finished job's results", default=30 * 86_400, read=_positive(_integer))
-    orphan_age_s: int = _variable("Age at which an object that no row names is swept", default=86_400, read=_positive(_integer))
+    results_retention_s: int = _variable(
+        "Life of a finished job's results", default=30 * 86_400, read=_positive(_integer)
+    )
+    orphan_age_s: int = _variable(
+        "Age at which an object that no row names is swept", default=86_400, read=_positive(_integer)
+    )
 
-    connect_timeout_s: float = _variable("Connect timeout towards every backing service", default=5.0, read=_positive(_number))
+    connect_timeout_s: float = _variable(
+        "Connect timeout towards every backing service", default=5.0, read=_positive(_number)
+    )
     storage_timeout_s: float = _variable("Read timeout towards the object store", default=30.0, read=_positive(_number))
-    broker_timeout_s: float = _variable("Read and write timeout towards the broker", default=8.0, read=_positive(_number))
+    broker_timeout_s: float = _variable(
+        "Read and write timeout towards the broker", default=8.0, read=_positive(_number)
+    )
     statement_timeout_s: float = _variable("Longest SQL statement", default=30.0, read=_positive(_number))
 
     sentry_dsn: str = _variable("Sentry DSN; empty turns it off", default="", secret=True)
@@ -184,6 +214,7 @@ def load_settings() -> Settings:
 
 
 CLIENT_FILE = Path(".nightshift/env")
+STACK_SETTINGS = "settings.env"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,6 +265,22 @@ def read_shell_variables(text: str) -> dict[str, str]:
     """The variables of ``NAME=value`` or ``export NAME=value`` lines, quoted as a shell would."""
     words = [word for line in text.splitlines() for word in shlex.split(line, comments=True)]
     return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+def load_operator_settings() -> Settings:
+    """The settings of a command that acts on the servers: the environment's, else those of the local stack at hand.
+
+    Never some of each: a command must not act on the database of one installation and the broker of another.
+
+    Raises:
+        SettingsError: names what is missing.
+    """
+    required = [spec.name for spec in dataclasses.fields(Settings) if spec.default is dataclasses.MISSING]
+    path, _ = _client_file(os.environ.get("NIGHTSHIFT_HOME", ""), Path.cwd())
+    stack = path.with_name(STACK_SETTINGS) if path else None
+    if stack is None or not stack.is_file() or any(PREFIX + name.upper() in os.environ for name in required):
+        return load_settings()
+    return Settings.from_environ(read_shell_variables(stack.read_text(encoding="utf-8")))
 
 
 def load_client_settings() -> ClientSettings:

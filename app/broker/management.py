@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import httpx
@@ -42,7 +42,7 @@ class ManagementApi:
         client = httpx.Client(base_url=bare, auth=login, timeout=timeout, trust_env=False)
         return cls(client, vhost_of(settings.broker_url))
 
-    def __enter__(self) -> ManagementApi:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exc: object) -> None:
@@ -51,7 +51,7 @@ class ManagementApi:
     def version(self) -> tuple[int, ...]:
         """The server's version, for example ``(3, 10, 8)``."""
         text: str = self._call("GET", "overview")["rabbitmq_version"]
-        return tuple(int(part) for part in text.split("-")[0].split(".") if part.isdigit())
+        return tuple(int(part) for part in text.split("-", maxsplit=1)[0].split(".") if part.isdigit())
 
     def put_policy(self, name: str, *, pattern: str, definition: dict[str, Any]) -> None:
         """Set a queue policy, replacing the one of that name.

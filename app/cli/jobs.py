@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import click
 import httpx
@@ -13,10 +13,9 @@ import orjson
 
 from app.cli.client import ApiClient, with_client
 from app.cli.output import coloured, err, mix, out, print_json, print_table, with_json
+from app.domain.states import JobState
 
-STATES = (
-    "validating queued running finalizing cancelling held paused succeeded partially_succeeded failed expired cancelled"
-).split()
+STATES = tuple(state.value for state in JobState)
 OUTCOMES = ("succeeded", "failed", "cancelled", "expired")
 RESUMES = 5
 RESUME_PAUSE_S = 1.0
@@ -121,7 +120,7 @@ def results(
 
 
 def fetch_results(
-    client: ApiClient, job_id: str, *, sink: BinaryIO, status: str | None, after: str | None = None
+    client: ApiClient, job_id: str, *, sink: IO[bytes], status: str | None, after: str | None = None
 ) -> dict[str, Any]:
     """Write result lines page by page until there is no next cursor.
 
@@ -164,5 +163,6 @@ def _report_results(report: dict[str, Any], output: Path | None, *, as_json: boo
         err().print(f"{report['lines']:,} lines in {output}")
     if not report["complete"]:
         again = f" --after {report['next_cursor']}" if report["next_cursor"] else ""
-        err().print(f"[yellow]the job still runs: these are the results so far{again and ', go on with'}{again}[/yellow]")
-
+        err().print(
+            f"[yellow]the job still runs: these are the results so far{again and ', go on with'}{again}[/yellow]"
+        )

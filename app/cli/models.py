@@ -18,6 +18,7 @@ def models(client: ApiClient, *, as_json: bool) -> None:
         print_json(page)
         return
     rows = (
-        (model["id"], model["engine"], " ".join(model["endpoints"]), model["max_input_tokens"]) for model in page["data"]
+        (model["id"], model["engine"], " ".join(model["endpoints"]), model["max_input_tokens"])
+        for model in page["data"]
     )
     print_table(["model", "engine", "endpoints", "tokens per input"], rows, empty="no models: see config/models.yaml")

@@ -13,6 +13,8 @@ from rich.table import Table
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+PIPED_WIDTH = 200
+
 STATE_COLOURS = {
     "succeeded": "green",
     "ok": "green",
@@ -27,18 +29,23 @@ STATE_COLOURS = {
 
 def with_json(command: Command) -> Command:
     """Give a command ``--json``, passed to it as ``as_json``."""
-    option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
-    return cast(Command, option(command))
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")(command)
 
 
 def out() -> Console:
     """The console of answers (stdout)."""
-    return Console(soft_wrap=True)
+    return _console()
 
 
 def err() -> Console:
     """The console of progress and errors (stderr)."""
-    return Console(stderr=True, soft_wrap=True)
+    return _console(stderr=True)
+
+
+def _console(*, stderr: bool = False) -> Console:
+    """A console that does not fold ids where its lines go to another program."""
+    console = Console(stderr=stderr, soft_wrap=True)
+    return console if console.is_terminal else Console(stderr=stderr, soft_wrap=True, width=PIPED_WIDTH)
 
 
 def print_json(value: Any) -> None:
@@ -49,8 +56,8 @@ def print_json(value: Any) -> None:
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty: str) -> None:
     """A table, or a sentence where there is nothing."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for place, column in enumerate(columns):
+        table.add_column(column, overflow="fold", no_wrap=place == 0)
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     out().print(table if table.row_count else empty)
@@ -86,6 +93,6 @@ def fails_with_a_sentence(*errors: type[Exception]) -> Callable[[Command], Comma
             except errors as error:
                 raise click.ClickException(str(error)) from error
 
-        return cast(Command, run)
+        return cast("Command", run)
 
     return wrap

@@ -27,7 +27,9 @@ def schedules() -> None:
 @click.option("--model", help="Model of the lines that name none.")
 @click.option("--priority", type=click.Choice(["urgent", "standard", "background"]))
 @click.option("--window", "completion_window", help='Completion window of each job, for example "6h".')
-@click.option("--job", "template", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="JSON job template.")
+@click.option(
+    "--job", "template", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="JSON job template."
+)
 @click.option("--file-id", help="Run this uploaded file each time.")
 @click.option("--prefix", help="Take every .jsonl object under this prefix of the tenant's inbox.")
 @click.option("--due-by", help="HH:MM by which a run should be done.")
@@ -35,6 +37,7 @@ def schedules() -> None:
 @with_client
 def create(
     client: ApiClient,
+    /,
     *,
     template: Path | None,
     file_id: str | None,

@@ -66,7 +66,7 @@ def _run(arguments: Sequence[str], *, capture: bool = False) -> str:
             "stack: set NIGHTSHIFT_URL to a running Nightshift instead"
         )
     command = [sys.executable, str(STACK), *arguments]
-    done = subprocess.run(command, check=False, text=True, stdout=subprocess.PIPE if capture else None)  # noqa: S603
+    done = subprocess.run(command, check=False, text=True, stdout=subprocess.PIPE if capture else None)
     if done.returncode:
         raise click.exceptions.Exit(done.returncode)
     return done.stdout or ""

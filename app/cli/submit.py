@@ -47,7 +47,7 @@ def _pairs(_context: click.Context, _parameter: click.Parameter, values: Sequenc
 @click.option("--watch", is_flag=True, help="Stay until the job ends; the exit code says how.")
 @with_json
 @with_client
-def submit(client: ApiClient, *, file: Path, watch: bool, as_json: bool, **fields: Any) -> None:
+def submit(client: ApiClient, /, *, file: Path, watch: bool, as_json: bool, **fields: Any) -> None:
     """Upload FILE (JSONL) and run it as one job.
 
     With --watch the exit code is 0 for succeeded, 3 partially succeeded, 4 failed, 5 expired, 6 cancelled.
@@ -88,7 +88,7 @@ class _ReadingProgress:
         return data
 
     def fileno(self) -> int:
-        """httpx asks for the length through it, and then need not read the file into memory."""
+        """Httpx asks for the length through it, and then need not read the file into memory."""
         return self._source.fileno()
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -125,7 +125,12 @@ def watch_job(client: ApiClient, job_id: str, console: Console) -> dict[str, Any
             counts = job["counts"]
             done = counts["total"] - counts["pending"] - counts["running"]
             progress.update(
-                task, description=_phase(job), total=counts["total"] or None, completed=done, eta=_eta(job), mix=mix(counts)
+                task,
+                description=_phase(job),
+                total=counts["total"] or None,
+                completed=done,
+                eta=_eta(job),
+                mix=mix(counts),
             )
             if job["state"] in TERMINAL:
                 return job

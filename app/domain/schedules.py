@@ -91,7 +91,9 @@ def template_of(request: JobRequest) -> dict[str, Any]:
 
 def request_of(template: dict[str, Any], *, schedule_id: str, file_id: str) -> JobRequest:
     """The job a run asks for."""
-    values: dict[str, Any] = {name: _ENUMS[name](value) if name in _ENUMS else value for name, value in template.items()}
+    values: dict[str, Any] = {
+        name: _ENUMS[name](value) if name in _ENUMS else value for name, value in template.items()
+    }
     return JobRequest(dialect=Dialect.NATIVE, input_file_id=file_id, schedule_id=schedule_id, **values)
 
 

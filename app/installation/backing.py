@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import redis
 from amqp.exceptions import AMQPError
 from kombu import Connection
@@ -18,6 +20,7 @@ from config.queues import CONTROL_QUEUE, DEAD_LETTER_QUEUE, POLICY_NAME, all_que
 from config.settings import Settings
 
 OLDEST_POSTGRES = 14
+STATISTICS_AGE_S = 6.0
 
 
 def check_postgres(database: Database) -> Check:
@@ -37,7 +40,9 @@ def check_migrations(database: Database) -> Check:
         current = current_revision(connection)
     if current == head:
         return ok("migrations", f"at {head}")
-    return failed("migrations", f"at {current or 'nothing'}, this version needs {head}", advice="run `nightshift migrate`")
+    return failed(
+        "migrations", f"at {current or 'nothing'}, this version needs {head}", advice="run `nightshift migrate`"
+    )
 
 
 def check_storage(settings: Settings) -> Check:
@@ -82,8 +87,13 @@ def check_topology(settings: Settings) -> Check:
     """Every queue exists, carries work as a quorum queue, and is under the policy."""
     with ManagementApi.from_settings(settings) as api:
         found, alarms = api.queues(), api.alarms()
+        if any(queue.policy is None for name, queue in found.items() if name in _work_queues(settings)):
+            time.sleep(STATISTICS_AGE_S)  # one that was just declared shows its policy with its next statistics
+            found = api.queues()
     if alarms:
-        return failed("topology", f"the broker is in alarm: {', '.join(alarms)}", advice="free memory or disk on its host")
+        return failed(
+            "topology", f"the broker is in alarm: {', '.join(alarms)}", advice="free memory or disk on its host"
+        )
     wanted = [queue.name for queue in all_queues(settings.queues)]
     if missing := [name for name in wanted if name not in found]:
         return failed("topology", f"no queue {', '.join(missing)}", advice="run `nightshift topology`")
@@ -100,7 +110,9 @@ def check_consumers(settings: Settings) -> Check:
     if silent := [name for name in listened if name in found and not found[name].n_consumers]:
         waiting = sum(found[name].n_ready for name in silent)
         advice = "start the worker of each (`make ps` shows what runs in the local stack)"
-        return failed("consumers", f"nobody listens on {', '.join(silent)}; {waiting} messages wait there", advice=advice)
+        return failed(
+            "consumers", f"nobody listens on {', '.join(silent)}; {waiting} messages wait there", advice=advice
+        )
     return ok("consumers", _busy(found, listened))
 
 

@@ -30,7 +30,9 @@ def _check_due_by(text: str) -> None:
 
 def _check_prefix(text: str) -> None:
     if not _PREFIX.fullmatch(text) or ".." in text or "//" in text:
-        raise ValidationError("This must be a path such as 'inbox/loans/': letters, digits, '.', '_', '=', '-' and '/'.")
+        raise ValidationError(
+            "This must be a path such as 'inbox/loans/': letters, digits, '.', '_', '=', '-' and '/'."
+        )
 
 
 class JobTemplateSchema(JobRequestSchema):
@@ -123,6 +125,13 @@ class SchedulePatchSchema(ScheduleClockSchema):
         super().__init__(**{**kwargs, "partial": True})
 
 
+def _shown_template(schedule: Schedule) -> dict[str, Any]:
+    """The template in the names of a request, defaults filled in."""
+    template = dict(schedule.job_template)
+    template["output_expires_after"] = template.pop("output_expires_after_s", None)
+    return template
+
+
 class ScheduleSchema(Schema):
     """A schedule."""
 
@@ -132,18 +141,11 @@ class ScheduleSchema(Schema):
     cron = fields.String(required=True)
     timezone = fields.String(required=True)
     due_by = fields.String(required=True, allow_none=True)
-    job = fields.Function(lambda schedule: shown_template(schedule), metadata={"type": "object"})
+    job = fields.Function(_shown_template, metadata={"type": "object"})
     source = fields.Function(lambda schedule: shown_source(schedule.source), metadata={"type": "object"})
     enabled = fields.Boolean(required=True)
     next_run_at = Timestamp(attribute="next_tick_at", required=True, allow_none=True)
     created_at = Timestamp(required=True)
-
-
-def shown_template(schedule: Schedule) -> dict[str, Any]:
-    """The template in the names of a request, defaults filled in."""
-    template = dict(schedule.job_template)
-    template["output_expires_after"] = template.pop("output_expires_after_s", None)
-    return template
 
 
 def shown_source(source: ScheduleSource) -> dict[str, str]:
@@ -188,7 +190,10 @@ class RunSchema(Schema):
     created_at = Timestamp(attribute="run.created_at", required=True)
     job_ids = fields.List(fields.String(), attribute="run.job_ids", required=True)
     problem = fields.String(
-        attribute="run.problem", required=True, allow_none=True, metadata={"description": "Why (some) jobs were not made"}
+        attribute="run.problem",
+        required=True,
+        allow_none=True,
+        metadata={"description": "Why (some) jobs were not made"},
     )
     finished = fields.Boolean(required=True)
     counts = fields.Nested(CountsSchema, required=True)

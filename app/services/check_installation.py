@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
 
 from app.db.session import Database
 from app.installation import backing, machine, work
-from app.installation.checks import Check, failed, guarded
+from app.installation.checks import Check, failed, guarded, ok
 from config.settings import Settings
 
-__all__ = ["Check", "check_installation"]
+__all__ = ["Check", "ask_installation", "check_installation"]
+
+FAR_TIMEOUT_S = 15.0
 
 
 def check_installation(*, settings: Settings) -> list[Check]:
@@ -20,12 +25,31 @@ def check_installation(*, settings: Settings) -> list[Check]:
             machine.check_configuration(settings),
             machine.check_disk(settings),
             *_check_database(database, settings),
-            _look("object store", lambda: backing.check_storage(settings), "start it; look at the NIGHTSHIFT_S3 variables"),
+            _look(
+                "object store", lambda: backing.check_storage(settings), "start it; look at the NIGHTSHIFT_S3 variables"
+            ),
             backing.check_redis(settings),
             *_check_broker(settings),
         ]
     finally:
         database.close()
+
+
+def ask_installation(*, url: str) -> list[Check]:
+    """What a running API sees of its backing services: all that can be known from afar."""
+    try:
+        services = httpx.get(f"{url}/readyz", timeout=FAR_TIMEOUT_S, trust_env=False).json()["services"]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        found = f"{url} does not answer as Nightshift does: {error}"
+        return [failed("api", found, advice="start it, or mend NIGHTSHIFT_URL")]
+    return [ok("api", url), *(_far_check(service) for service in services)]
+
+
+def _far_check(service: dict[str, Any]) -> Check:
+    if service["status"] == "ok":
+        return ok(service["name"], "the API reaches it")
+    advice = "run `nightshift doctor` where the servers' settings are, for more"
+    return failed(service["name"], service["reason"] or service["status"], advice=advice)
 
 
 def _check_database(database: Database, settings: Settings) -> Iterator[Check]:

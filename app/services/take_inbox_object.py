@@ -48,7 +48,7 @@ def take_inbox_object(*, wiring: Wiring, tenant_id: str, file_id: str, item: Lis
         raise InvalidRequest(f"{_name(item)} is larger than {wiring.settings.max_file_bytes} bytes; split it")
     key = f"files/{tenant_id}/{uuid4().hex}"
     with wiring.storage.open(item.key) as source:
-        stored = wiring.storage.put(key, cast(BinaryIO, source), size_bytes=item.size_bytes)
+        stored = wiring.storage.put(key, cast("BinaryIO", source), size_bytes=item.size_bytes)
     with wiring.database.begin() as connection:
         Files(connection).add(
             file_id=file_id,

@@ -13,13 +13,13 @@ from app.db.repositories.tenants import Tenants
 from app.domain.files import BATCH_PURPOSE
 from app.domain.ids import new_id
 from app.wiring import Wiring, build_wiring
-from config.settings import load_settings
+from config.settings import Settings
 
 
 @pytest.fixture(scope="session")
-def wiring() -> Iterator[Wiring]:
+def wiring(servers: dict[str, str]) -> Iterator[Wiring]:
     """The collaborators of a process, over servers that were migrated."""
-    made = build_wiring(load_settings())
+    made = build_wiring(Settings.from_environ(servers))
     yield made
     made.database.close()
 

@@ -47,14 +47,13 @@ def _file_key(wiring: Wiring, tenant_id: str, file_id: str) -> str:
 def _finish(wiring: Wiring, job_id: str, *, results: str) -> None:
     _execute(
         wiring,
-        f"UPDATE jobs SET state = 'succeeded', results_expire_at = now() + interval '{results}' WHERE id = :id",
+        "UPDATE jobs SET state = 'succeeded', results_expire_at = now() + cast(:results AS interval) WHERE id = :id",
         id=job_id,
+        results=results,
     )
 
 
-def test_an_expired_file_loses_its_object_and_keeps_its_row(
-    wiring: Wiring, tenant_id: str, add_file: AddFile
-) -> None:
+def test_an_expired_file_loses_its_object_and_keeps_its_row(wiring: Wiring, tenant_id: str, add_file: AddFile) -> None:
     file_id = add_file()
     key = _file_key(wiring, tenant_id, file_id)
     _execute(wiring, "UPDATE files SET expires_at = now() - interval '1 second' WHERE id = :id", id=file_id)

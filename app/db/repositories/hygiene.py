@@ -83,6 +83,6 @@ def _results_are_over() -> ColumnElement[bool]:
 
 
 def _needs_input() -> ColumnElement[bool]:
-    """A live job always; a finished one until its results are swept, unless its input is an upload with its own time."""
+    """A live job does; a finished one until its results are swept, unless its input is an upload."""
     kept = and_(jobs.c.input_file_id.is_(None), ~jobs.c.results_swept)
     return or_(jobs.c.state.in_(LIVE_JOB_STATES), kept)

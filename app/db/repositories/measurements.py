@@ -61,7 +61,7 @@ class Measurements:
     def jobs_by_state(self) -> dict[str, int]:
         """Jobs in each state, the terminal ones included."""
         query = select(jobs.c.state, func.count()).group_by(jobs.c.state)
-        return {state: n for state, n in self._connection.execute(query)}
+        return dict(tuple(row) for row in self._connection.execute(query))
 
     def items_by_outcome(self) -> dict[str, int]:
         """Items with an outcome, of all time."""
@@ -93,7 +93,9 @@ class Measurements:
     def waits(self, bounds_s: Sequence[float]) -> list[Distribution]:
         """Seconds from a job's acceptance to its first claimed chunk, by priority."""
         wait = func.extract("epoch", jobs.c.started_at - jobs.c.created_at)
-        query = select(jobs.c.priority.label("label"), *_histogram(wait, bounds_s)).where(jobs.c.started_at.is_not(None))
+        query = select(jobs.c.priority.label("label"), *_histogram(wait, bounds_s)).where(
+            jobs.c.started_at.is_not(None)
+        )
         return [_distribution(row) for row in self._connection.execute(query.group_by(jobs.c.priority))]
 
     def worker_ages(self) -> dict[str, float]:

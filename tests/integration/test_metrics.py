@@ -1,0 +1,153 @@
+"""The operators' port over real rows and real processes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import func, text
+
+from app.db.session import Database
+from app.db.tables import chunks, result_parts
+from app.domain.jobs import Dialect, JobRequest
+from app.metrics import MetricsServer, WorkCollector, metrics_registry, start_metrics_server
+from app.services.submit_job import submit_job
+from app.wiring import Wiring
+
+Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _scrape(port: int) -> Samples:
+    answer = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).raise_for_status().text
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(answer)
+        for sample in family.samples
+    }
+
+
+def _scrape_when_up(port: int) -> Samples:
+    for _ in range(100):
+        try:
+            return _scrape(port)
+        except httpx.ConnectError:
+            time.sleep(0.1)
+    raise AssertionError(f"nothing serves metrics on port {port}")
+
+
+@pytest.fixture
+def scrape(wiring: Wiring, tmp_path: Path) -> Callable[[], Samples]:
+    """Read the metrics anew: each call has a server without a cache."""
+
+    def read() -> Samples:
+        port = _free_port()
+        settings = replace(wiring.settings, metrics_bind=f"127.0.0.1:{port}", metrics_dir=tmp_path)
+        with closing(start_metrics_server(settings, wiring.database)):
+            return _scrape_when_up(port)
+
+    return read
+
+
+def _plan_by_hand(wiring: Wiring, tenant_id: str, pool: str) -> str:
+    """A queued job with one chunk of each kind in a pool of its own: waiting, and done after 3 s with one failure."""
+    request = JobRequest(dialect=Dialect.NATIVE, endpoint="/v1/echo", model="echo", inputs=("a", "b"))
+    job = submit_job(wiring=wiring, tenant_id=tenant_id, request=request).job
+    with wiring.database.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE jobs SET state = 'running', pool = :pool, created_at = now() - interval '50 seconds',"
+                " started_at = now() - interval '40 seconds' WHERE id = :id"
+            ),
+            {"pool": pool, "id": job.id},
+        )
+        common = {"tenant_id": tenant_id, "job_id": job.id, "estimated_tokens": 1, "estimated_s": 1}
+        waiting = {"ordinal": 0, "state": "pending", "byte_start": 0, "byte_end": 1, "first_index": 0, "n_items": 7}
+        done = {"ordinal": 1, "state": "done", "byte_start": 1, "byte_end": 2, "first_index": 7, "n_items": 5}
+        connection.execute(chunks.insert().values(**common, **waiting))
+        three_s_ago = func.now() - timedelta(seconds=3)
+        failed = {"n_failed": 1, "errors_by_code": {"item_timeout": 1}}
+        moments = {"claimed_at": three_s_ago, "finished_at": func.now()}
+        connection.execute(chunks.insert().values(**common, **done, **failed, **moments))
+        for outcome, n in (("succeeded", 4), ("failed", 1)):
+            part = {"seq": n, "outcome": outcome, "object_key": f"parts/{job.id}/{outcome}", "n_items": n}
+            row = {"tenant_id": tenant_id, "job_id": job.id, "size_bytes": 1, "sha256": "", **part}
+            connection.execute(result_parts.insert().values(row))
+    return job.id
+
+
+def test_work_is_counted_from_the_rows(wiring: Wiring, tenant_id: str, scrape: Callable[[], Samples]) -> None:
+    pool = f"pool{time.monotonic_ns()}"
+    before = scrape()
+    _plan_by_hand(wiring, tenant_id, pool)
+    after = scrape()
+    place = (("pool", pool), ("priority", "standard"))
+    assert after["nightshift_queue_chunks", place] == 1
+    assert after["nightshift_queue_items", place] == 7
+    assert 50 <= after["nightshift_queue_oldest_age_seconds", place] < 60
+    assert after["nightshift_chunk_duration_seconds_bucket", (("le", "5.0"), ("pool", pool))] == 1
+    assert after["nightshift_chunk_duration_seconds_bucket", (("le", "2.0"), ("pool", pool))] == 0
+    assert after["nightshift_chunk_duration_seconds_sum", (("pool", pool),)] == pytest.approx(3, abs=0.1)
+
+    def grew(name: str, **labels: str) -> float:
+        key = (name, tuple(sorted(labels.items())))
+        return after[key] - before.get(key, 0)
+
+    assert grew("nightshift_items_total", outcome="succeeded", code="") == 4
+    assert grew("nightshift_items_total", outcome="failed", code="item_timeout") == 1
+    assert grew("nightshift_wait_seconds_count", priority="standard") == 1
+    assert grew("nightshift_wait_seconds_sum", priority="standard") == pytest.approx(10, abs=0.1)
+
+
+def test_requests_of_several_processes_add_up(wiring: Wiring, tmp_path: Path) -> None:
+    code = (
+        "from app.metrics import observe_request\n"
+        "for status in (200, 200, 404):\n"
+        "    observe_request(method='GET', route='/v1/jobs/<id>', status=status, duration_s=0.02)\n"
+    )
+    environ = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", code], check=True, env=environ, timeout=30)
+    port = _free_port()
+    server = MetricsServer(metrics_registry(wiring.database, tmp_path), host="127.0.0.1", port=port)
+    server.start()
+    with closing(server):
+        found = _scrape_when_up(port)
+    labels = (("method", "GET"), ("route", "/v1/jobs/<id>"))
+    assert found["nightshift_requests_total", (*labels, ("status", "200"))] == 4
+    assert found["nightshift_requests_total", (*labels, ("status", "404"))] == 2
+    assert found["nightshift_request_duration_seconds_count", labels] == 6
+
+
+def test_a_standby_takes_the_address_over(wiring: Wiring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.metrics.TAKE_OVER_S", 0.1)
+    port = _free_port()
+    settings = replace(wiring.settings, metrics_bind=f"127.0.0.1:{port}", metrics_dir=tmp_path)
+    leader = start_metrics_server(settings, wiring.database)
+    _scrape_when_up(port)
+    with closing(start_metrics_server(settings, wiring.database)):
+        leader.close()
+        assert _scrape_when_up(port)["nightshift_database_up", ()] == 1
+
+
+def test_a_scrape_without_a_database_says_just_that() -> None:
+    database = Database.connect("postgresql+psycopg2://nobody@127.0.0.1:1/none", connect_timeout_s=1)
+    (only,) = WorkCollector(database).collect()
+    assert [(sample.name, sample.value) for sample in only.samples] == [("nightshift_database_up", 0.0)]

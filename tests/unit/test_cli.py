@@ -1,0 +1,281 @@
+"""The command line against a small real HTTP server: what it sends, prints, and exits with."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from app.cli import main
+
+Answer = tuple[int, dict[str, str], bytes]
+
+
+@dataclass
+class Api:
+    """Answers by (method, path without query), in turn where a list is given; remembers what it was sent."""
+
+    url: str
+    answers: dict[tuple[str, str], list[Answer]] = field(default_factory=dict)
+    seen: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
+
+    def on(
+        self, method: str, path: str, body: Any, *, status: int = 200, headers: dict[str, str] | None = None
+    ) -> None:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        self.answers.setdefault((method, path), []).append((status, headers or {}, content))
+
+    def answer(self, method: str, path: str) -> Answer:
+        known = self.answers[method, path.partition("?")[0]]
+        return known.pop(0) if len(known) > 1 else known[0]
+
+
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Api]:
+    """A server on a free port; the environment points to it."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _serve(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length", 0)))
+            served.seen.append((self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+            status, headers, content = served.answer(self.command, self.path)
+            self.send_response(status)
+            for name, value in {"content-length": str(len(content)), **headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = do_DELETE = do_PATCH = _serve  # noqa: N815 - the base class's names
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    served = Api(f"http://127.0.0.1:{server.server_port}")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    monkeypatch.setenv("NIGHTSHIFT_URL", served.url)
+    monkeypatch.setenv("NIGHTSHIFT_API_KEY", "key-1")
+    monkeypatch.setenv("NIGHTSHIFT_ADMIN_KEY", "admin-1")
+    monkeypatch.chdir(tmp_path)
+    yield served
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def nightshift() -> Callable[..., Result]:
+    """Run a command."""
+    return lambda *arguments: CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def _job(state: str, **changes: Any) -> dict[str, Any]:
+    counts = {"total": 3, "pending": 0, "running": 0, "succeeded": 2, "failed": 1, "cancelled": 0, "expired": 0}
+    return {
+        "id": "job_1",
+        "state": state,
+        "progress": 1.0,
+        "endpoint": "/v1/echo",
+        "model": "echo",
+        "priority": "standard",
+        "completion_window": "24h",
+        "counts": counts,
+        "waiting": None,
+        "eta": None,
+        "errors": {"by_code": {"internal": 1}, "validation": []},
+        "usage": {"total_tokens": 12},
+        "created_at": "2026-11-01T00:00:00Z",
+        "finished_at": None,
+        **changes,
+    }
+
+
+def _error(code: str, **changes: Any) -> dict[str, Any]:
+    error = {
+        "type": "x",
+        "code": code,
+        "message": "It is wrong.",
+        "param": None,
+        "retryable": False,
+        "request_id": "req_9",
+    }
+    return {"error": {**error, **changes}}
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> Path:
+    """A small input file."""
+    path = tmp_path / "in.jsonl"
+    path.write_text('{"custom_id": "a", "body": {"input": "x"}}\n')
+    return path
+
+
+def test_submit_uploads_the_file_and_makes_a_job_of_it(
+    api: Api, nightshift: Callable[..., Result], lines: Path
+) -> None:
+    api.on("POST", "/v1/files", {"id": "file-1"})
+    api.on("POST", "/v1/jobs", _job("validating"), status=202)
+    done = nightshift(
+        "submit", lines, "--endpoint", "/v1/echo", "--priority", "urgent", "--window", "1h", "--metadata", "team=a=b"
+    )
+    assert (done.exit_code, done.stdout) == (0, "job_1\n")
+    (_, _, headers, upload), (_, _, _, created) = api.seen
+    assert headers["authorization"] == "Bearer key-1"
+    assert b'name="purpose"\r\n\r\nbatch' in upload
+    assert lines.read_bytes() in upload
+    assert json.loads(created) == {
+        "input_file_id": "file-1",
+        "endpoint": "/v1/echo",
+        "priority": "urgent",
+        "completion_window": "1h",
+        "metadata": {"team": "a=b"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "code"),
+    [("succeeded", 0), ("partially_succeeded", 3), ("failed", 4), ("expired", 5), ("cancelled", 6)],
+)
+def test_watch_ends_with_the_job_and_its_exit_code_says_how(
+    api: Api, nightshift: Callable[..., Result], lines: Path, state: str, code: int
+) -> None:
+    api.on("POST", "/v1/files", {"id": "file-1"})
+    api.on("POST", "/v1/jobs", _job("validating"), status=202)
+    api.on("GET", "/v1/jobs/job_1", _job("running", eta={"seconds": 3, "low": 2, "high": 5}))
+    api.on("GET", "/v1/jobs/job_1", _job(state))
+    done = nightshift("submit", lines, "--watch", "--json")
+    assert done.exit_code == code
+    assert json.loads(done.stdout)["state"] == state
+
+
+def test_a_refusal_is_told_with_code_param_and_request_id(api: Api, nightshift: Callable[..., Result]) -> None:
+    api.on("GET", "/v1/jobs/job_1", _error("not_found", param="id"), status=404)
+    done = nightshift("show", "job_1")
+    assert done.exit_code == 1
+    assert done.stderr == "Error: It is wrong. (not_found, param id, request req_9)\n"
+
+
+def test_an_answer_in_another_form_is_told_as_such(api: Api, nightshift: Callable[..., Result]) -> None:
+    api.on("GET", "/v1/models", b"<html>", status=502)
+    assert "HTTP 502" in nightshift("models").stderr
+
+
+def test_when_nothing_answers_it_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, nightshift: Callable[..., Result]
+) -> None:
+    monkeypatch.setenv("NIGHTSHIFT_URL", "http://127.0.0.1:1")
+    done = nightshift("jobs")
+    assert done.exit_code == 1
+    assert "nothing answers at http://127.0.0.1:1" in done.stderr
+    assert "make up" in done.stderr
+
+
+def test_without_an_address_it_says_what_to_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, nightshift: Callable[..., Result]
+) -> None:
+    for name in ("NIGHTSHIFT_URL", "NIGHTSHIFT_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    done = nightshift("models")
+    assert done.exit_code == 1
+    assert "NIGHTSHIFT_URL is not set" in done.stderr
+
+
+def test_results_are_written_page_by_page(api: Api, nightshift: Callable[..., Result], tmp_path: Path) -> None:
+    first = {"x-nightshift-complete": "true", "x-nightshift-next-cursor": "c1"}
+    api.on("GET", "/v1/jobs/job_1/results", b'{"index":0}\n', headers=first)
+    api.on("GET", "/v1/jobs/job_1/results", b'{"index":1}\n', headers={"x-nightshift-complete": "true"})
+    done = nightshift("results", "job_1", "--status", "succeeded", "-o", tmp_path / "out")
+    assert done.exit_code == 0
+    assert (tmp_path / "out").read_bytes() == b'{"index":0}\n{"index":1}\n'
+    assert "after=c1" in api.seen[1][1]
+    assert "status=succeeded" in api.seen[1][1]
+
+
+def test_a_page_that_breaks_off_is_asked_for_again(
+    api: Api, nightshift: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.cli.jobs.RESUME_PAUSE_S", 0.0)
+    broken = {"content-length": "1000", "connection": "close", "x-nightshift-next-cursor": "c9"}
+    api.on("GET", "/v1/jobs/job_1/results", b'{"index":0}\n{"ind', headers=broken)
+    api.on("GET", "/v1/jobs/job_1/results", b'{"index":0}\n', headers={"x-nightshift-complete": "true"})
+    done = nightshift("results", "job_1")
+    assert (done.exit_code, done.stdout) == (0, '{"index":0}\n')
+
+
+def test_results_of_a_running_job_say_where_to_go_on(api: Api, nightshift: Callable[..., Result]) -> None:
+    headers = {"x-nightshift-complete": "false", "x-nightshift-next-cursor": "c1"}
+    api.on("GET", "/v1/jobs/job_1/results", b'{"index":0}\n', headers=headers)
+    api.on("GET", "/v1/jobs/job_1/results", b"", headers=headers)
+    done = nightshift("results", "job_1")
+    assert done.stdout == '{"index":0}\n'
+    assert "--after c1" in done.stderr
+
+
+def test_keys_are_made_with_the_operators_key_and_printed_as_the_contract_says(
+    api: Api, nightshift: Callable[..., Result]
+) -> None:
+    made = {"key": "ns_secret", "key_id": "key_1", "tenant": "demo"}
+    api.on("POST", "/v1/admin/keys", made, status=201)
+    done = nightshift("keys", "create", "--tenant", "demo", "--json")
+    assert json.loads(done.stdout) == made
+    assert api.seen[0][2]["authorization"] == "Bearer admin-1"
+
+
+def test_keys_without_the_operators_key_say_so(
+    api: Api, monkeypatch: pytest.MonkeyPatch, nightshift: Callable[..., Result]
+) -> None:
+    monkeypatch.delenv("NIGHTSHIFT_ADMIN_KEY")
+    assert "NIGHTSHIFT_ADMIN_KEY" in nightshift("keys", "list").stderr
+    assert api.seen == []
+
+
+def test_a_schedule_is_made_of_options(api: Api, nightshift: Callable[..., Result]) -> None:
+    schedule = {"id": "sched_1", "name": "n", "cron": "0 2 * * *", "timezone": "UTC", "next_run_at": "x", "source": {}}
+    api.on("POST", "/v1/schedules", {**schedule, "job": {"endpoint": "/v1/echo"}}, status=201)
+    done = nightshift(
+        *("schedules", "create", "--name", "n", "--cron", "0 2 * * *", "--endpoint", "/v1/echo"), "--prefix", "in/"
+    )
+    assert done.exit_code == 0
+    assert json.loads(api.seen[0][3]) == {
+        "name": "n",
+        "cron": "0 2 * * *",
+        "timezone": "UTC",
+        "job": {"endpoint": "/v1/echo"},
+        "source": {"prefix": "in/"},
+    }
+
+
+def test_a_schedule_needs_one_source(api: Api, nightshift: Callable[..., Result]) -> None:
+    done = nightshift("schedules", "create", "--name", "n", "--cron", "0 2 * * *")
+    assert done.exit_code == 2
+    assert "exactly one of --file-id and --prefix" in done.stderr
+
+
+def test_every_command_takes_json() -> None:
+    def commands(group: Any) -> Iterator[Any]:
+        for command in group.commands.values():
+            yield from commands(command) if hasattr(command, "commands") else [command]
+
+    without = [command.name for command in commands(main) if "as_json" not in {p.name for p in command.params}]
+    assert without == []
+
+
+def test_missing_settings_of_a_local_command_are_named(
+    monkeypatch: pytest.MonkeyPatch, nightshift: Callable[..., Result]
+) -> None:
+    monkeypatch.delenv("NIGHTSHIFT_DATABASE_URL", raising=False)
+    done = nightshift("migrate")
+    assert done.exit_code == 1
+    assert "NIGHTSHIFT_DATABASE_URL is not set" in done.stderr
