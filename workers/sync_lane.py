@@ -12,9 +12,9 @@ from typing import Any
 import structlog
 from kombu import Connection, Producer
 from kombu.message import Message
-from kombu.mixins import ConsumerMixin
 
 from app.broker.connections import broker_connection
+from app.broker.reconnecting_consumer import ReconnectingConsumer
 from app.domain.items import InputItem, ItemErrorCode, ItemFailed, ItemOutcome, ItemSucceeded
 from app.errors import ModelNotFound, NightshiftError
 from app.ports import RunStats
@@ -27,25 +27,25 @@ from workers.window_runner import WindowRunner
 log = structlog.get_logger(__name__)
 
 
-class SyncLaneServer(ConsumerMixin):
+class SyncLaneServer(ReconnectingConsumer):
     """One thread of a device worker; reconnects by itself, for ever."""
 
     def __init__(self, settings: Settings, *, pool: str, engines: EngineRegistry, device_lock: DeviceLock) -> None:
-        self.connection = broker_connection(settings)
+        super().__init__(broker_connection(settings))
         self._replies: Connection = broker_connection(settings)
         self._broker_timeout_s = settings.broker_timeout_s
         self._pool = pool
         self._engines = engines
         self._device_lock = device_lock
 
+    def close(self) -> None:
+        """Close the connection for replies, once ``run`` has ended."""
+        self._replies.release()
+
     def get_consumers(self, Consumer: Callable[..., Any], channel: Any) -> list[Any]:  # noqa: ARG002, N803
         """One request at a time: what waits is better taken by another worker of the pool."""
         queue = sync_lane_queue(self._pool)
         return [Consumer(queues=[queue], on_message=self._on_message, accept=["json"], prefetch_count=1)]
-
-    def on_connection_error(self, exc: Exception, interval: float) -> None:
-        """Log it in our words."""
-        log.warning("sync_lane_disconnected", error=str(exc), retry_in_s=interval)
 
     def _on_message(self, message: Message) -> None:
         """Answer, then acknowledge. A redelivered request killed a worker or came too late: it is dropped."""

@@ -16,19 +16,16 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 
-import structlog
 from kombu import Connection, Producer, Queue
 from kombu.message import Message
-from kombu.mixins import ConsumerMixin
 
 from app.broker.connections import broker_connection
+from app.broker.reconnecting_consumer import ReconnectingConsumer
 from app.errors import BrokerUnavailable, SyncTimedOut
 from config.queues import WORK_EXCHANGE, sync_queue
 from config.settings import Settings
 
 RETRY_AFTER_S = 2.0
-
-log = structlog.get_logger(__name__)
 
 Reply = dict[str, Any]
 
@@ -132,11 +129,11 @@ class _Requests:
         )
 
 
-class _Replies(ConsumerMixin):
+class _Replies(ReconnectingConsumer):
     """A thread that hands replies to those who wait for them; reconnects by itself."""
 
     def __init__(self, connection: Connection) -> None:
-        self.connection = connection
+        super().__init__(connection)
         self._waiting: dict[str, Future[Reply]] = {}
         self._ready = threading.Event()
         self._queue_name = ""
@@ -176,18 +173,13 @@ class _Replies(ConsumerMixin):
         """The queue exists: calls may go out."""
         self._ready.set()
 
-    def on_connection_revived(self) -> None:
-        """What was waited for on the old connection will never come."""
+    def on_disconnected(self) -> None:
+        """What was waited for on this connection will never come; new calls wait for the next one."""
         self._ready.clear()
         for correlation_id in list(self._waiting):
             reply = self._waiting.pop(correlation_id, None)
             if reply is not None:
                 reply.set_exception(_unavailable("the connection to the broker broke while the request ran"))
-
-    def on_connection_error(self, exc: Exception, interval: float) -> None:
-        """Log it in our words; calls wait for the next connection, within their deadline."""
-        self._ready.clear()
-        log.warning("sync_replies_disconnected", error=str(exc), retry_in_s=interval)
 
     def _on_reply(self, message: Message) -> None:
         reply = self._waiting.pop(message.properties.get("correlation_id", ""), None)
