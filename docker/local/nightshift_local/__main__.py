@@ -37,9 +37,7 @@ def main() -> None:
 
 
 @main.command()
-@click.option(
-    "--servers-only", is_flag=True, help="Only PostgreSQL, RabbitMQ, Redis and S3; see settings.env."
-)
+@click.option("--servers-only", is_flag=True, help="Only PostgreSQL, RabbitMQ, Redis and S3; see settings.env.")
 def up(*, servers_only: bool) -> None:
     """Start the stack in the background and write its addresses to the file env."""
     _stack().up(servers_only=servers_only)

@@ -1,6 +1,6 @@
 """``make demo``: the Python standard library's docstrings become embeddings, as one batch.
 
-The client is OpenAI's own SDK, unmodified and with strict validation of what it receives.
+The client is OpenAI's own SDK, unmodified.
 """
 
 from __future__ import annotations
@@ -201,6 +201,4 @@ def _search(client: openai.OpenAI, console: Console, texts: dict[str, str], outc
     console.print(f"\n[bold]{QUESTION}[/bold]  (POST {ENDPOINT}: {took_ms:.0f} ms)")
     for row in np.argsort(scores)[::-1][:_HITS]:
         name = outcome.names[row]
-        console.print(
-            f"  {scores[row]:.3f}  [cyan]{name}[/cyan]  {texts[name].splitlines()[0][:80]}", highlight=False
-        )
+        console.print(f"  {scores[row]:.3f}  [cyan]{name}[/cyan]  {texts[name].splitlines()[0][:80]}", highlight=False)

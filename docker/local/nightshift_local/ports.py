@@ -39,9 +39,7 @@ def assign_ports(home: Home, names: Iterable[str]) -> dict[str, int]:
     remembered = read_ports(home)
     ports: dict[str, int] = {}
     for name in names:
-        ports[name] = (
-            _configured_port(name) or _remembered_port(remembered, name, ports) or _fresh_port(ports)
-        )
+        ports[name] = _configured_port(name) or _remembered_port(remembered, name, ports) or _fresh_port(ports)
     home.write_private(home.run / "ports.json", json.dumps(ports, indent=2))
     return ports
 

@@ -101,10 +101,7 @@ def _install_with_apt(say: Callable[[str], None]) -> None:
     """Install the package as root; its own service is neither started nor enabled."""
     become_root: list[str] = []
     if os.geteuid() != 0:
-        if (
-            not shutil.which("sudo")
-            or subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode != 0
-        ):
+        if not shutil.which("sudo") or subprocess.run(["sudo", "-n", "true"], capture_output=True).returncode != 0:
             return
         become_root = ["sudo", "-n"]
     say("Installing RabbitMQ with apt (its system service is not started) ...")
@@ -156,9 +153,7 @@ def _relocate_erlang(tree: Path) -> None:
     """Point Erlang's start scripts, which name /usr/lib/erlang, to where they will lie."""
     for script in tree.glob("usr/lib/erlang/**/bin/erl"):
         text = script.read_text(encoding="utf-8")
-        script.write_text(
-            text.replace("/usr/lib/erlang", str(_UNPACKED / "usr/lib/erlang")), encoding="utf-8"
-        )
+        script.write_text(text.replace("/usr/lib/erlang", str(_UNPACKED / "usr/lib/erlang")), encoding="utf-8")
 
 
 def _run(argv: Sequence[str], *, cwd: Path | None = None) -> None:

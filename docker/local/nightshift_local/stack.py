@@ -125,6 +125,17 @@ class Stack:
             raise StackError(f"There is no process {name!r}; there are {', '.join(waits)}.")
         self._supervisor().restart_program(name, timeout_s=waits[name] + 5)
 
+    def prepare_servers(self) -> None:
+        """Make tables, exchanges and queues on running servers, for a process that is not one of the stack's."""
+        plan = self._plan(read_ports(self.home))
+        self._one_shot(plan, "migrate")
+        self._one_shot(plan, "topology")
+
+    def broker_environment(self) -> dict[str, str]:
+        """What ``rabbitmqctl`` needs to find this stack's node; empty under a Redis broker."""
+        rabbit = self._rabbitmq(read_ports(self.home))
+        return rabbit.node_environment() if rabbit else {}
+
     def _supervisor(self) -> Supervisor:
         return Supervisor(self.home, load_credentials(self.home).supervisor)
 
@@ -183,9 +194,7 @@ class Stack:
             broker_api_url=rabbit.monitor_api_url if rabbit else "",
         )
         programs = [program for server in servers for program in server.programs()]
-        return Plan(
-            servers, [*programs, *own], settings, _client_env(ports, secrets.admin_key, secrets.flower)
-        )
+        return Plan(servers, [*programs, *own], settings, _client_env(ports, secrets.admin_key, secrets.flower))
 
     def _rabbitmq(self, ports: Mapping[str, int]) -> RabbitMQ | None:
         secrets = load_credentials(self.home)
@@ -201,8 +210,7 @@ class Stack:
         if servers_only:
             self.say(f"The servers are up; their addresses are in {self.home.settings_file}")
             return
-        self._one_shot(plan, "migrate")
-        self._one_shot(plan, "topology")
+        self.prepare_servers()
         for program in plan.own_programs:
             self._supervisor().start_program(program.name)
         self._wait_for_api(plan)
@@ -223,12 +231,8 @@ class Stack:
     def _wait_for_server(self, server: Server) -> None:
         started = time.monotonic()
         program = server.programs()[-1]
-        wait_until_ready(
-            self.home, self._supervisor(), program, server.probe, timeout_s=server.starts_within_s
-        )
-        self.say(
-            f"  {server.name:<10} ready on {LOOPBACK}:{program.port} after {time.monotonic() - started:.1f} s"
-        )
+        wait_until_ready(self.home, self._supervisor(), program, server.probe, timeout_s=server.starts_within_s)
+        self.say(f"  {server.name:<10} ready on {LOOPBACK}:{program.port} after {time.monotonic() - started:.1f} s")
 
     def _one_shot(self, plan: Plan, *arguments: str) -> str:
         """Run one ``nightshift`` command inside the stack's environment and return what it printed."""
@@ -245,9 +249,7 @@ class Stack:
         except (OSError, subprocess.TimeoutExpired) as error:
             raise StackError(f"`nightshift {' '.join(arguments)}` did not run: {error}") from error
         if result.returncode != 0:
-            raise StackError(
-                f"`nightshift {' '.join(arguments)}` failed:\n{(result.stderr or result.stdout).strip()}"
-            )
+            raise StackError(f"`nightshift {' '.join(arguments)}` failed:\n{(result.stderr or result.stdout).strip()}")
         return result.stdout
 
     def _wait_until_ready(self, plan: Plan, *, servers_only: bool) -> None:
@@ -303,9 +305,7 @@ class Stack:
         workers = [name for name in names if name not in (*_EDGE, "control")]
         servers = [program.name for program in plan.server_programs if program.name != "epmd"]
         for step in (_EDGE, workers, ["control"], servers, ["epmd"]):
-            longest = max(
-                (program.stop_wait_s for program in plan.programs if program.name in step), default=0
-            )
+            longest = max((program.stop_wait_s for program in plan.programs if program.name in step), default=0)
             supervisor.stop_programs(step, timeout_s=longest + 5)
 
     @contextlib.contextmanager

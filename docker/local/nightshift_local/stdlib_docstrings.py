@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # Installed packages are not the standard library; test data holds files that are broken on purpose.
-_SKIPPED_FOLDERS = frozenset(
-    {"site-packages", "dist-packages", "test", "tests", "idle_test", "lib2to3", "__pycache__"}
-)
+_SKIPPED_FOLDERS = frozenset({"site-packages", "dist-packages", "test", "tests", "idle_test", "lib2to3", "__pycache__"})
 _SHORTEST = 40
 
 Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef

