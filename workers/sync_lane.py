@@ -10,13 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
-from kombu import Connection, Producer
 from kombu.message import Message
 
 from app.broker.connections import broker_connection
 from app.broker.reconnecting_consumer import ReconnectingConsumer
+from app.broker.resting_publisher import RestingPublisher
 from app.domain.items import InputItem, ItemErrorCode, ItemFailed, ItemOutcome, ItemSucceeded
-from app.errors import ModelNotFound, NightshiftError
+from app.errors import BrokerUnavailable, ModelNotFound, NightshiftError
 from app.ports import RunStats
 from config.queues import sync_lane_queue
 from config.settings import Settings
@@ -32,7 +32,7 @@ class SyncLaneServer(ReconnectingConsumer):
 
     def __init__(self, settings: Settings, *, pool: str, engines: EngineRegistry, device_lock: DeviceLock) -> None:
         super().__init__(broker_connection(settings))
-        self._replies: Connection = broker_connection(settings)
+        self._replies = RestingPublisher(settings)
         self._broker_timeout_s = settings.broker_timeout_s
         self._pool = pool
         self._engines = engines
@@ -40,7 +40,7 @@ class SyncLaneServer(ReconnectingConsumer):
 
     def close(self) -> None:
         """Close the connection for replies, once ``run`` has ended."""
-        self._replies.release()
+        self._replies.close()
 
     def get_consumers(self, Consumer: Callable[..., Any], channel: Any) -> list[Any]:  # noqa: ARG002, N803
         """One request at a time: what waits is better taken by another worker of the pool."""
@@ -86,19 +86,15 @@ class SyncLaneServer(ReconnectingConsumer):
     def _reply(self, message: Message, reply: dict[str, Any]) -> None:
         properties = message.properties
         try:
-            self._replies.connect()
-            Producer(self._replies.default_channel).publish(
+            self._replies.publish(
                 reply,
+                timeout_s=self._broker_timeout_s,
                 exchange="",
                 routing_key=properties["reply_to"],
                 correlation_id=properties["correlation_id"],
-                serializer="json",
-                delivery_mode="transient",
-                confirm_timeout=self._broker_timeout_s,
             )
-        except (*self._replies.connection_errors, *self._replies.channel_errors) as error:
-            log.warning("sync_reply_lost", error=repr(error))
-            self._replies.collect()
+        except BrokerUnavailable as error:
+            log.warning("sync_reply_lost", error=error.message)
 
 
 def _as_reply(outcome: ItemSucceeded) -> dict[str, Any]:

@@ -16,16 +16,15 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 
-from kombu import Connection, Producer, Queue
+from kombu import Connection, Queue
 from kombu.message import Message
 
 from app.broker.connections import broker_connection
 from app.broker.reconnecting_consumer import ReconnectingConsumer
-from app.errors import BrokerUnavailable, SyncTimedOut
+from app.broker.resting_publisher import RestingPublisher, broker_unavailable
+from app.errors import SyncTimedOut
 from config.queues import WORK_EXCHANGE, sync_queue
 from config.settings import Settings
-
-RETRY_AFTER_S = 2.0
 
 Reply = dict[str, Any]
 
@@ -37,7 +36,7 @@ class KombuSyncLane:
         self._settings = settings
         self._starting = threading.Lock()
         self._replies: _Replies | None = None
-        self._requests = _Requests(settings)
+        self._requests = RestingPublisher(settings)
 
     def call(self, *, pool: str, request: dict[str, Any], timeout_s: float) -> Reply:
         """Send ``request`` to any worker of ``pool`` and wait for its reply.
@@ -52,12 +51,14 @@ class KombuSyncLane:
         correlation_id = uuid.uuid4().hex
         reply = replies.expect(correlation_id)
         try:
-            self._requests.send(
+            self._requests.publish(
                 {**request, "deadline_at": time.time() + timeout_s},
+                timeout_s=timeout_s,
+                exchange=WORK_EXCHANGE.name,
                 routing_key=sync_queue(pool),
+                expiration=timeout_s,
                 reply_to=reply_queue,
                 correlation_id=correlation_id,
-                timeout_s=timeout_s,
             )
             return reply.result(timeout=max(0.0, ends_at - time.monotonic()))
         except FutureTimeout as error:
@@ -80,55 +81,6 @@ class KombuSyncLane:
             return self._replies
 
 
-class _Requests:
-    """Publishes over one connection that the threads take in turn."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._connection: Connection = broker_connection(settings, heartbeat_s=0)
-        self._broker_timeout_s = settings.broker_timeout_s
-        self._turn = threading.Lock()
-
-    def send(self, request: dict[str, Any], *, timeout_s: float, **properties: Any) -> None:
-        """Publish, confirmed by the broker.
-
-        Raises:
-            BrokerUnavailable: it was not confirmed in time.
-        """
-        wait_s = min(timeout_s, self._broker_timeout_s)
-        if not self._turn.acquire(timeout=wait_s):
-            raise _unavailable("the broker is slow to take requests")
-        try:
-            self._publish(request, expiration=timeout_s, confirm_timeout=wait_s, **properties)
-        finally:
-            self._turn.release()
-
-    def close(self) -> None:
-        """Close the connection; a later ``send`` opens another."""
-        with self._turn:
-            self._connection.collect()
-
-    def _publish(self, request: dict[str, Any], **options: Any) -> None:
-        was_idle = self._connection.connected
-        try:
-            self._publish_once(request, **options)
-        except TimeoutError as error:
-            self._connection.collect()
-            raise _unavailable("the broker did not confirm the request") from error
-        except (*self._connection.connection_errors, *self._connection.channel_errors) as error:
-            self._connection.collect()
-            if not was_idle:
-                raise _unavailable("the broker cannot be reached") from error
-            # A connection that rested may have been closed by the other end; a new one shows the truth.
-            self._publish(request, **options)
-
-    def _publish_once(self, request: dict[str, Any], **options: Any) -> None:
-        # Once: what asks for a channel of a closed connection would otherwise try for ever.
-        self._connection.connect()
-        Producer(self._connection.default_channel).publish(
-            request, exchange=WORK_EXCHANGE.name, serializer="json", delivery_mode="transient", **options
-        )
-
-
 class _Replies(ReconnectingConsumer):
     """A thread that hands replies to those who wait for them; reconnects by itself."""
 
@@ -147,7 +99,7 @@ class _Replies(ReconnectingConsumer):
             BrokerUnavailable: there is no connection within ``timeout_s``.
         """
         if not self._ready.wait(timeout_s):
-            raise _unavailable("the broker cannot be reached")
+            raise broker_unavailable("the broker cannot be reached")
         return self._queue_name
 
     def expect(self, correlation_id: str) -> Future[Reply]:
@@ -179,13 +131,9 @@ class _Replies(ReconnectingConsumer):
         for correlation_id in list(self._waiting):
             reply = self._waiting.pop(correlation_id, None)
             if reply is not None:
-                reply.set_exception(_unavailable("the connection to the broker broke while the request ran"))
+                reply.set_exception(broker_unavailable("the connection to the broker broke while the request ran"))
 
     def _on_reply(self, message: Message) -> None:
         reply = self._waiting.pop(message.properties.get("correlation_id", ""), None)
         if reply is not None:
             reply.set_result(message.payload)
-
-
-def _unavailable(what: str) -> BrokerUnavailable:
-    return BrokerUnavailable(f"{what}; the request may be sent again", retry_after_s=RETRY_AFTER_S)

@@ -175,10 +175,11 @@ def test_a_connection_that_broke_while_resting_is_opened_again(
 ) -> None:
     if settings.broker_is_redis:
         pytest.skip("the Redis client reconnects by itself")
-    serve()
+    server = serve()
     _ask(lane, pool, "first")
 
-    lane._requests._connection.connection.transport.sock.close()
+    for publisher in (lane._requests, server._replies):
+        publisher._connection.connection.transport.sock.close()
 
     assert _ask(lane, pool, "second") == "second"
 
