@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 _KEY = re.compile(r"ns_([0-9a-f]{16})_[0-9a-f]{64}")
+_KEY_ID = re.compile(r"[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +68,11 @@ def key_id_of(key: str) -> str | None:
     """The id inside a key; None where the text cannot be a key."""
     match = _KEY.fullmatch(key)
     return match[1] if match else None
+
+
+def is_key_id(text: str) -> bool:
+    """Whether a key can have this id."""
+    return _KEY_ID.fullmatch(text) is not None
 
 
 def hash_key(key: str, *, pepper: str) -> bytes:

@@ -15,7 +15,7 @@ from app.domain.inline_items import inline_lines
 from app.domain.jobs import JobDetails, JobRequest
 from app.domain.states import JobState
 from app.domain.windows import window_seconds
-from app.errors import InvalidRequest, NotFound, QueueFull
+from app.errors import InvalidRequest, NotFound, QueueFull, RequestTooLarge
 from app.services.job_details import job_details
 from app.wiring import Wiring
 from config.models import ModelSpec
@@ -28,6 +28,7 @@ def submit_job(*, wiring: Wiring, tenant_id: str, request: JobRequest) -> JobDet
 
     Raises:
         InvalidRequest: unknown endpoint, model, window or file, or a file of another purpose; ``param`` names it.
+        RequestTooLarge: more items than a request may hold.
         QueueFull: the tenant has too many unfinished jobs.
         StorageUnavailable, DatabaseUnavailable: nothing was accepted; send it again.
     """
@@ -92,6 +93,10 @@ def _file_input(database: Database, tenant_id: str, request: JobRequest) -> dict
 
 def _inline_input(wiring: Wiring, tenant_id: str, request: JobRequest) -> dict[str, Any]:
     inputs = request.inputs or ()
+    if len(inputs) > wiring.settings.max_inline_items:
+        limit = wiring.settings.max_inline_items
+        message = f"'inputs' holds {len(inputs)} items, {limit} at most; upload a file instead."
+        raise RequestTooLarge(message, param="inputs")
     content = b"".join(inline_lines(inputs, endpoint=request.endpoint, model=request.model))
     key = f"inputs/{tenant_id}/{uuid.uuid4().hex}"
     stored = wiring.storage.put(key, io.BytesIO(content), size_bytes=len(content))

@@ -11,7 +11,8 @@ from uuid import uuid4
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from werkzeug.test import TestResponse
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import TestResponse, encode_multipart
 
 from app.factory import create_app
 from app.services.create_api_key import create_api_key
@@ -41,8 +42,9 @@ class Api:
         return self.call("DELETE", path)
 
     def upload(self, content: bytes, *, filename: str = "in.jsonl", **fields: str) -> TestResponse:
-        form = {"purpose": "batch", **fields, "file": (io.BytesIO(content), filename)}
-        return self.post("/v1/files", data=form)
+        file = FileStorage(io.BytesIO(content), filename)
+        boundary, body = encode_multipart({"purpose": "batch", **fields, "file": file})
+        return self.post("/v1/files", data=body, content_type=f"multipart/form-data; boundary={boundary}")
 
 
 @pytest.fixture(scope="session")
