@@ -7,7 +7,8 @@ import subprocess
 import sys
 import time
 import xmlrpc.client
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,8 @@ class Supervisor:
     def is_running(self) -> bool:
         """Whether it answers."""
         try:
-            self._rpc().getState()
+            with self._rpc() as supervisor:
+                supervisor.getState()
         except (OSError, xmlrpc.client.Error):
             return False
         return True
@@ -124,7 +126,8 @@ class Supervisor:
     def start_program(self, name: str) -> None:
         """Start one program without waiting for it; no effect where it runs."""
         try:
-            self._rpc().startProcess(name, False)
+            with self._rpc() as supervisor:
+                supervisor.startProcess(name, False)
         except xmlrpc.client.Fault as fault:
             if fault.faultCode != Faults.ALREADY_STARTED:
                 raise StackError(f"{name} cannot be started: {fault.faultString}") from fault
@@ -146,15 +149,18 @@ class Supervisor:
 
     def states(self) -> list[ProcessState]:
         """Every program, in no particular order."""
-        return [_process_state(info) for info in self._rpc().getAllProcessInfo()]
+        with self._rpc() as supervisor:
+            return [_process_state(info) for info in supervisor.getAllProcessInfo()]
 
     def shut_down(self) -> None:
         """End supervisor itself; what still runs is stopped first."""
-        self._rpc().shutdown()
+        with self._rpc() as supervisor:
+            supervisor.shutdown()
 
     def _request_stop(self, name: str) -> None:
         try:
-            self._rpc().stopProcess(name, False)
+            with self._rpc() as supervisor:
+                supervisor.stopProcess(name, False)
         except xmlrpc.client.Fault as fault:
             if fault.faultCode != Faults.NOT_RUNNING:
                 raise
@@ -162,9 +168,11 @@ class Supervisor:
     def _alive(self, names: Sequence[str]) -> bool:
         return any(state.name in names and state.pid for state in self.states())
 
-    def _rpc(self) -> Any:
+    @contextmanager
+    def _rpc(self) -> Iterator[Any]:
         transport = SupervisorTransport(_USER, self.password, f"unix://{self._socket}")
-        return xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport).supervisor
+        with xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport) as server:
+            yield server.supervisor
 
     def _write_configuration(self, programs: Iterable[Program]) -> None:
         parts = [
