@@ -91,6 +91,8 @@ class ApiBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest ships no t
         for refusal in refusals:
             by_status.setdefault(int(kind_of(refusal).status), []).append(refusal)
         responses = doc.setdefault("responses", {})
+        if self.access is Access.OPEN:
+            doc["security"] = []
         for status in [status for status in responses if str(status).isdigit() and int(status) == 400]:
             del responses[status]  # what flask-smorest writes for every body; ours says more
         responses.update({str(status): _error_response(kinds) for status, kinds in sorted(by_status.items())})

@@ -92,6 +92,14 @@ def test_every_operation_is_summarised_and_documents_its_errors_with_examples(ap
                 assert examples, f"{where} shows no example of a {status}"
 
 
+def test_the_document_says_which_routes_need_no_key(app: Flask) -> None:
+    for path, operations in _document(app)["paths"].items():
+        is_open = path.replace("{", "<").replace("}", ">") in OPEN_ROUTES
+        for method, operation in operations.items():
+            if method != "parameters":
+                assert (operation.get("security") == []) == is_open, f"{method} {path}"
+
+
 def test_every_reference_in_the_openapi_document_leads_somewhere(app: Flask) -> None:
     document = _document(app)
     for reference in set(_references(document)):
