@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from app.installation.checks import Check, failed, ok, warning
-from config.models import load_models
+from config.models import ModelsFileError, load_models
 from config.settings import Settings
 
 GIB = 1024**3
@@ -30,12 +30,11 @@ def check_configuration(settings: Settings) -> Check:
     """The models file can be read, and the defaults nobody should keep are not kept."""
     try:
         catalog = load_models(settings.models_file)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return failed("configuration", f"{settings.models_file}: {error}", advice="mend the models file")
-    del catalog
+    except ModelsFileError as error:
+        return failed("configuration", str(error), advice="mend the models file")
     if not settings.admin_key:
         return warning("configuration", "NIGHTSHIFT_ADMIN_KEY is empty", advice="set it to make API keys by the API")
-    return ok("configuration", f"models from {settings.models_file}, queues {', '.join(settings.queues)}")
+    return ok("configuration", f"models {', '.join(catalog)}; queues {', '.join(settings.queues)}")
 
 
 def _free_bytes(folder: Path) -> int:
