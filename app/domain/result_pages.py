@@ -35,7 +35,8 @@ class Cursor:
             InvalidRequest: it did not.
         """
         try:
-            place = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("ascii")
+            padded = text + "=" * (-len(text) % 4)
+            place = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
         except ValueError:
             place = ""
         match = _PLACE.fullmatch(place)
