@@ -100,7 +100,10 @@ class _ReadingProgress:
 
 def _upload(client: ApiClient, path: Path, console: Console) -> dict[str, Any]:
     columns = (TextColumn(f"upload {path.name}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with path.open("rb") as source, Progress(*columns, console=console, transient=True) as progress:
+    with (
+        path.open("rb") as source,
+        Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
+    ):
         tracked = _ReadingProgress(source, progress, path.stat().st_size)
         form = {"file": (path.name, tracked, "application/jsonl")}
         uploaded: dict[str, Any] = client.upload("/v1/files", data={"purpose": "batch"}, files=form)
@@ -118,7 +121,7 @@ def watch_job(client: ApiClient, job_id: str, console: Console) -> dict[str, Any
         TextColumn("{task.fields[mix]}"),
     )
     pause_s = FIRST_LOOK_S
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("validating", total=None, eta="", mix="")
         while True:
             job: dict[str, Any] = client.get(f"/v1/jobs/{job_id}")

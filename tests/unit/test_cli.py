@@ -257,7 +257,8 @@ def test_a_schedule_is_made_of_options(api: Api, nightshift: Callable[..., Resul
     }
 
 
-def test_a_schedule_needs_one_source(api: Api, nightshift: Callable[..., Result]) -> None:
+@pytest.mark.usefixtures("api")
+def test_a_schedule_needs_one_source(nightshift: Callable[..., Result]) -> None:
     done = nightshift("schedules", "create", "--name", "n", "--cron", "0 2 * * *")
     assert done.exit_code == 2
     assert "exactly one of --file-id and --prefix" in done.stderr
