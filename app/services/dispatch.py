@@ -83,6 +83,7 @@ class Dispatcher:
             n_silent = dispatching.take_back_from_silent(
                 [worker.queue for worker in workers], patience_s=self._settings.grant_patience_s
             )
+            dispatching.stop_waiting()
         if n_expired or n_silent:
             log.warning("chunks_taken_back", n_lease_expired=n_expired, n_worker_silent=n_silent)
 

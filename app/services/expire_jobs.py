@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.db.repositories.chunks import Chunks
 from app.db.repositories.jobs import Jobs
 from app.db.session import Database
-from app.domain.states import ChunkState
+from app.domain.states import LIVE_JOB_STATES, ChunkState, JobState
 
 JOBS_AT_ONCE = 100
 
@@ -18,7 +18,8 @@ def expire_jobs(*, database: Database) -> int:
         with database.begin() as connection:
             jobs = Jobs(connection)
             job = jobs.lock(job_id)
-            if job.stop_reason is None:
+            # It may have ended, or have been cancelled, since it was found.
+            if job.stop_reason is None and job.state in LIVE_JOB_STATES - {JobState.FINALIZING}:
                 jobs.update(job.id, stop_reason="expired")
                 Chunks(connection).stop_waiting(job.id, ChunkState.EXPIRED)
     return len(overdue)

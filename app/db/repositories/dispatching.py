@@ -15,7 +15,13 @@ from sqlalchemy.sql import ColumnElement
 from app.db.tables import chunks, jobs
 from app.domain.fairness import Candidate
 from app.domain.jobs import Priority
-from app.domain.states import LIVE_CHUNK_STATES, RUNNABLE_JOB_STATES, TERMINAL_JOB_STATES, ChunkState
+from app.domain.states import (
+    LIVE_CHUNK_STATES,
+    RUNNABLE_JOB_STATES,
+    STOPPED_CHUNK,
+    TERMINAL_JOB_STATES,
+    ChunkState,
+)
 from app.ports import Grant
 
 
@@ -58,7 +64,15 @@ class Dispatching:
             .group_by(jobs.c.id)
         )
         return [
-            Candidate(row.id, row.tenant_id, Priority(row.priority), row.deadline_at, row.created_at, row.n_ready, row.mean_chunk_s)
+            Candidate(
+                job_id=row.id,
+                tenant_id=row.tenant_id,
+                priority=Priority(row.priority),
+                deadline_at=row.deadline_at,
+                created_at=row.created_at,
+                n_ready=row.n_ready,
+                mean_chunk_s=row.mean_chunk_s,
+            )
             for row in self._connection.execute(query)
         ]
 
@@ -100,6 +114,26 @@ class Dispatching:
             chunks.c.queue.not_in(live_queues),
             chunks.c.granted_at < func.now() - timedelta(seconds=patience_s),
         )
+
+    def stop_waiting(self) -> int:
+        """Close what waits of jobs that were stopped.
+
+        The stop itself closed what waited then; since then a running chunk may have come back, or have left items to be
+        tried again.
+        """
+        n_closed = 0
+        for reason, state in STOPPED_CHUNK.items():
+            statement = (
+                update(chunks)
+                .where(
+                    chunks.c.job_id == jobs.c.id,
+                    jobs.c.stop_reason == reason,
+                    chunks.c.state.in_([ChunkState.PENDING, ChunkState.GRANTED]),
+                )
+                .values(state=state, finished_at=func.now())
+            )
+            n_closed += self._connection.execute(statement).rowcount
+        return n_closed
 
     def overdue_grants(self, queue: str, *, patience_s: float, at_most: int) -> list[tuple[str, Grant]]:
         """Publish again the oldest chunks of a queue that were not claimed in time; gives (job, grant) pairs."""

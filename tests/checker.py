@@ -1,0 +1,312 @@
+"""The promise, checked: rows and blobs of jobs against each other and against what was expected.
+
+Run it after every fault and at the end of every load run. It reads Postgres and the object store, through none of the
+code that wrote them but the reader of result lines, and gives every broken promise as a sentence; no sentence means
+that nothing was lost and nothing doubled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from seeded_work import Expected
+from sqlalchemy import Connection, text
+
+from app.db.session import Database
+from app.domain.jobs import Dialect
+from app.domain.result_lines import LineContext, to_native
+from app.domain.states import JOB_TRANSITIONS, TERMINAL_JOB_STATES, JobState
+from app.errors import ObjectMissing
+from app.ports import ObjectStore
+
+OVERDUE_GRACE_S = 15
+LEASE_GRACE_S = 15
+PART_OUTCOMES = ("succeeded", "failed", "cancelled", "expired")
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ResultLine:
+    """One line of a result part, natively."""
+
+    custom_id: str
+    index: int
+    status: str
+    code: str | None
+    body: Any
+    attempts: int
+
+
+class Checker:
+    """Looks for broken promises in one installation."""
+
+    def __init__(self, database: Database, storage: ObjectStore) -> None:
+        self._database = database
+        self._storage = storage
+
+    def check_job(self, job_id: str, expected: Mapping[str, Expected] | None = None) -> None:
+        """Assert that a terminal job kept every promise.
+
+        Args:
+            expected: custom_id -> the outcome its item was seeded with; None where only consistency matters.
+        """
+        problems = list(self.problems_of_job(job_id, expected))
+        assert not problems, f"{job_id}:\n" + "\n".join(problems)
+
+    def check_all(self) -> None:
+        """Assert that nothing in the whole installation is stuck, lost or unexplained."""
+        problems = list(self.problems_of_all())
+        assert not problems, "\n".join(problems)
+
+    def problems_of_job(self, job_id: str, expected: Mapping[str, Expected] | None = None) -> Iterator[str]:
+        """Every promise that one job, which should have ended, did not keep."""
+        with self._database.begin() as connection:
+            job = _one(connection, "SELECT * FROM jobs WHERE id = :id", id=job_id)
+            chunks = _all(connection, "SELECT * FROM chunks WHERE job_id = :id ORDER BY ordinal", id=job_id)
+            parts = _all(connection, "SELECT * FROM result_parts WHERE job_id = :id ORDER BY seq", id=job_id)
+            events = _all(connection, "SELECT * FROM events WHERE job_id = :id ORDER BY id", id=job_id)
+            files = _all(connection, "SELECT * FROM files WHERE job_id = :id", id=job_id)
+        if job["state"] not in TERMINAL_JOB_STATES:
+            yield f"it is {job['state']}, not at its end; chunks: {dict(Counter(chunk['state'] for chunk in chunks))}"
+            return
+        yield from _history_problems(job, events)
+        if job["final"] is None:
+            if parts or chunks:
+                yield f"its input was refused, but it has {len(chunks)} chunks and {len(parts)} parts"
+            return
+        yield from _chunk_problems(chunks)
+        lines: list[ResultLine] = []
+        yield from self._part_problems(job, parts, lines)
+        yield from _count_problems(job, chunks, lines)
+        yield from self._line_problems(job, lines)
+        yield from _expectation_problems(lines, expected or {})
+        if expected is not None and len(lines) != len(expected):
+            yield f"{len(expected)} outcomes were expected, {len(lines)} are there"
+        yield from _file_problems(job, parts, files)
+
+    def problems_of_all(self) -> Iterator[str]:
+        """Every promise that the installation as a whole does not keep now."""
+        with self._database.begin() as connection:
+            yield from _stuck_problems(connection)
+            yield from _lease_problems(connection)
+            yield from _dead_letter_problems(connection)
+            keys = _referenced_keys(connection)
+        for key, owner in keys:
+            if not self._exists(key):
+                yield f"{owner} refers to {key}, which is not there"
+
+    def results(self, job_id: str) -> dict[str, ResultLine]:
+        """custom_id -> the line of each item of a job; asserts that no item is there twice."""
+        with self._database.begin() as connection:
+            job = _one(connection, "SELECT * FROM jobs WHERE id = :id", id=job_id)
+            parts = _all(connection, "SELECT * FROM result_parts WHERE job_id = :id ORDER BY seq", id=job_id)
+        lines = [line for part in parts for line in _lines_of(job, part, self._read(part["object_key"]))]
+        found = {line.custom_id: line for line in lines}
+        assert len(found) == len(lines), f"{job_id} has an item twice"
+        return found
+
+    def _part_problems(self, job: Row, parts: Sequence[Row], lines: list[ResultLine]) -> Iterator[str]:
+        """Compare each part with its row; collects the lines by the way."""
+        for part in parts:
+            try:
+                content = self._read(part["object_key"])
+            except ObjectMissing:
+                yield f"part {part['seq']} is missing: {part['object_key']}"
+                continue
+            if len(content) != part["size_bytes"] or hashlib.sha256(content).hexdigest() != part["sha256"]:
+                yield f"part {part['seq']} has other bytes than its row says"
+            held = list(_lines_of(job, part, content))
+            if len(held) != part["n_items"]:
+                yield f"part {part['seq']} holds {len(held)} lines, its row says {part['n_items']}"
+            if any(line.status != part["outcome"] for line in held):
+                yield f"part {part['seq']} of outcome {part['outcome']} holds another outcome"
+            lines += held
+
+    def _line_problems(self, job: Row, lines: Sequence[ResultLine]) -> Iterator[str]:
+        """Every item of the input has its line once, under its own custom_id."""
+        asked = dict(enumerate(self._custom_ids(job["input_key"])))
+        answered = Counter(line.index for line in lines)
+        if doubled := [index for index, number in answered.items() if number > 1]:
+            yield f"{len(doubled)} items have more than one outcome, item {doubled[0]} for one"
+        if lost := asked.keys() - answered.keys():
+            yield f"{len(lost)} items have no outcome, item {min(lost)} for one"
+        if invented := answered.keys() - asked.keys():
+            yield f"{len(invented)} outcomes belong to no item, {min(invented)} for one"
+        if swapped := [line for line in lines if asked.get(line.index, line.custom_id) != line.custom_id]:
+            yield f"{len(swapped)} outcomes stand under another item's custom_id, {swapped[0].custom_id!r} for one"
+        if job["n_items"] != len(asked):
+            yield f"it counts {job['n_items']} items, its input has {len(asked)}"
+        if beyond := [line for line in lines if line.attempts > job["max_attempts"]]:
+            yield f"{len(beyond)} items were tried more than {job['max_attempts']} times"
+
+    def _custom_ids(self, input_key: str) -> list[str]:
+        content = self._read(input_key).removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n \t")
+        return [orjson.loads(line)["custom_id"] for line in content.split(b"\n")]
+
+    def _read(self, key: str) -> bytes:
+        with self._storage.open(key) as reader:
+            return reader.read()
+
+    def _exists(self, key: str) -> bool:
+        try:
+            with self._storage.open(key) as reader:
+                reader.read(1)
+        except ObjectMissing:
+            return False
+        return True
+
+
+def _lines_of(job: Row, part: Row, content: bytes) -> Iterator[ResultLine]:
+    context = LineContext(Dialect(job["dialect"]), job["id"], job["model_version"])
+    for stored in content.splitlines(keepends=True) if b"\r" not in content else _split(content):
+        line = orjson.loads(to_native(stored, outcome=part["outcome"], context=context))
+        yield ResultLine(
+            custom_id=line["custom_id"],
+            index=line["index"],
+            status=line["status"],
+            code=line["error"]["code"] if line["error"] else None,
+            body=line["response"]["body"] if line["response"] else None,
+            attempts=line["attempts"],
+        )
+
+
+def _split(content: bytes) -> Iterator[bytes]:
+    return (line + b"\n" for line in content.removesuffix(b"\n").split(b"\n"))
+
+
+def _chunk_problems(chunks: Iterable[Row]) -> Iterator[str]:
+    for chunk in chunks:
+        name = f"chunk {chunk['ordinal']}"
+        if chunk["state"] not in {"done", "split", "cancelled", "expired"}:
+            yield f"{name} is still {chunk['state']}"
+        if chunk["lease_token"] is not None:
+            yield f"{name} is {chunk['state']} and still leased to {chunk['lease_holder']}"
+        decided = chunk["n_succeeded"] + chunk["n_failed"] + chunk["n_deferred"]
+        if chunk["state"] == "done" and decided != chunk["n_items"]:
+            yield f"{name} of {chunk['n_items']} items decided {decided}"
+        if chunk["state"] == "done" and sum(chunk["errors_by_code"].values()) != chunk["n_failed"]:
+            yield f"{name} failed {chunk['n_failed']} items but names {chunk['errors_by_code']}"
+
+
+def _count_problems(job: Row, chunks: Iterable[Row], lines: Sequence[ResultLine]) -> Iterator[str]:
+    """The counters of a job, of its chunks and of its parts are one and the same."""
+    held = dict.fromkeys(PART_OUTCOMES, 0) | Counter(line.status for line in lines)
+    kept = job["final"]["counts"]
+    if kept["total"] != sum(kept[outcome] for outcome in ("pending", "running", *PART_OUTCOMES)):
+        yield f"its counts do not sum up: {kept}"
+    if {outcome: kept[outcome] for outcome in PART_OUTCOMES} != held:
+        yield f"it counts {kept}, its parts hold {held}"
+    counted = {"succeeded": 0, "failed": 0, "cancelled": 0, "expired": 0}
+    for chunk in chunks:
+        counted["succeeded"] += chunk["n_succeeded"]
+        counted["failed"] += chunk["n_failed"]
+        if chunk["state"] in {"cancelled", "expired"}:
+            counted[chunk["state"]] += chunk["n_items"]
+    if counted != held:
+        yield f"its chunks count {counted}, its parts hold {held}"
+    codes = Counter(line.code for line in lines if line.status == "failed")
+    if codes != job["final"]["errors_by_code"]:
+        yield f"it counts the errors {job['final']['errors_by_code']}, its parts hold {dict(codes)}"
+    if wrong := _wrong_end(job["state"], kept):
+        yield wrong
+
+
+def _wrong_end(state: str, counts: Mapping[str, int]) -> str | None:
+    whole = counts["succeeded"] == counts["total"]
+    wrong = {
+        JobState.SUCCEEDED: not whole,
+        JobState.PARTIALLY_SUCCEEDED: whole or not counts["succeeded"],
+        JobState.FAILED: bool(counts["succeeded"]),
+        JobState.EXPIRED: not counts["expired"],
+        JobState.CANCELLED: False,
+    }
+    return f"it ended {state} with {dict(counts)}" if wrong[JobState(state)] else None
+
+
+def _history_problems(job: Row, events: Sequence[Row]) -> Iterator[str]:
+    """The events of a job tell one way from ``validating`` to its state, each step allowed."""
+    current = JobState.VALIDATING
+    for event in (event for event in events if event["kind"] == "state"):
+        before, after = JobState(event["data"]["from"]), JobState(event["data"]["to"])
+        if before is not current or after not in JOB_TRANSITIONS[before]:
+            yield f"its history tells {before} -> {after} while it was {current}"
+        current = after
+    if current != job["state"]:
+        yield f"its history ends with {current}, its row says {job['state']}"
+
+
+def _expectation_problems(lines: Iterable[ResultLine], expected: Mapping[str, Expected]) -> Iterator[str]:
+    for line in lines:
+        wanted = expected.get(line.custom_id)
+        if wanted is None:
+            continue
+        got = Expected(line.status, line.code, line.body if line.status == "succeeded" else None)
+        if not wanted.allows(got):
+            yield f"item {line.custom_id!r} should be {wanted} and is {got}"
+
+
+def _file_problems(job: Row, parts: Sequence[Row], files: Sequence[Row]) -> Iterator[str]:
+    if job["dialect"] != Dialect.OPENAI:
+        return
+    sizes = {file["id"]: file["size_bytes"] for file in files}
+    output = sum(part["size_bytes"] for part in parts if part["outcome"] == "succeeded")
+    error = sum(part["size_bytes"] for part in parts if part["outcome"] != "succeeded")
+    for name, size_bytes in (("output_file_id", output), ("error_file_id", error)):
+        if sizes.get(job[name], 0) != size_bytes:
+            yield f"{name} is {job[name]} with {sizes.get(job[name])} bytes, its parts have {size_bytes}"
+    if sizes.keys() != {job[name] for name in ("output_file_id", "error_file_id") if job[name]}:
+        yield f"it has the files {sorted(sizes)} but names {job['output_file_id']} and {job['error_file_id']}"
+
+
+def _stuck_problems(connection: Connection) -> Iterator[str]:
+    ended = sorted(TERMINAL_JOB_STATES)
+    overdue = """SELECT id, state FROM jobs WHERE NOT state = ANY(:ended) AND on_deadline = 'expire'
+        AND deadline_at < now() - make_interval(secs => :grace)"""
+    for row in _all(connection, overdue, ended=ended, grace=OVERDUE_GRACE_S):
+        yield f"job {row['id']} is past its window and still {row['state']}"
+    orphans = """SELECT c.id, c.state, j.id AS job_id, j.state AS job_state FROM chunks c JOIN jobs j ON j.id = c.job_id
+        WHERE c.state IN ('pending', 'granted', 'running') AND j.state = ANY(:ended)"""
+    for row in _all(connection, orphans, ended=ended):
+        yield f"chunk {row['id']} is {row['state']} in job {row['job_id']}, which is {row['job_state']}"
+
+
+def _lease_problems(connection: Connection) -> Iterator[str]:
+    stale = """SELECT id, state, lease_holder FROM chunks WHERE
+        (state = 'running' AND (lease_token IS NULL OR lease_until < now() - make_interval(secs => :grace)))
+        OR (state <> 'running' AND lease_token IS NOT NULL)"""
+    for row in _all(connection, stale, grace=LEASE_GRACE_S):
+        yield f"chunk {row['id']} is {row['state']} under a lease of nobody (last: {row['lease_holder']})"
+    nobodys = """SELECT c.id, c.lease_holder FROM chunks c LEFT JOIN workers w ON w.incarnation = c.lease_holder
+        WHERE c.state = 'running' AND w.queue IS NULL AND c.claimed_at < now() - make_interval(secs => :grace)"""
+    for row in _all(connection, nobodys, grace=LEASE_GRACE_S):
+        yield f"chunk {row['id']} is leased to {row['lease_holder']}, which is no worker"
+
+
+def _dead_letter_problems(connection: Connection) -> Iterator[str]:
+    unexplained = "SELECT id, queue, reason FROM dead_letters WHERE task IS NULL OR reason = 'unknown'"
+    for row in _all(connection, unexplained):
+        yield f"dead letter {row['id']} of queue {row['queue']} is not explained"
+
+
+def _referenced_keys(connection: Connection) -> list[tuple[str, str]]:
+    named = """
+        SELECT object_key, 'file ' || id AS owner FROM files
+            WHERE object_key IS NOT NULL AND NOT swept AND deleted_at IS NULL AND expires_at > now()
+        UNION ALL SELECT input_key, 'job ' || id FROM jobs WHERE NOT state = ANY(:ended)
+        UNION ALL SELECT p.object_key, 'part ' || p.seq || ' of ' || p.job_id
+            FROM result_parts p JOIN jobs j ON j.id = p.job_id WHERE NOT j.results_swept"""
+    return [(row["object_key"], row["owner"]) for row in _all(connection, named, ended=sorted(TERMINAL_JOB_STATES))]
+
+
+def _all(connection: Connection, statement: str, **values: Any) -> Sequence[Row]:
+    return connection.execute(text(statement), values).mappings().all()
+
+
+def _one(connection: Connection, statement: str, **values: Any) -> Row:
+    return connection.execute(text(statement), values).mappings().one()
