@@ -17,7 +17,7 @@ from app.domain.chunks import NewChunk
 from app.domain.input_lines import LineProblem
 from app.domain.jobs import Dialect, Job
 from app.domain.states import STOPPED_CHUNK, JobState
-from app.errors import LeaseLost, ObjectMissing
+from app.errors import DependencyFailed, LeaseLost, ObjectMissing
 from app.services.plan_input import InputPlan, plan_input
 from app.wiring import Wiring
 
@@ -55,8 +55,12 @@ def prepare_job(*, wiring: Wiring, job_id: str) -> Prepared:
         return Prepared.LOST
     except ObjectMissing:
         return preparation.fail("invalid_value", "The input file is gone: it was deleted or has expired.")
+    except DependencyFailed:
+        # An outage says nothing about the input, and what was accepted outlives it.
+        preparation.give_back(counted=False)
+        raise
     except Exception:
-        preparation.give_back()
+        preparation.give_back(counted=True)
         raise
 
 
@@ -78,9 +82,9 @@ class _Preparation:
         values = {"failure": {"code": code, "message": message}, "n_items": 0, "finished_at": func.now()}
         return self._settle(JobState.FAILED, values, Prepared.REFUSED)
 
-    def give_back(self) -> None:
+    def give_back(self, *, counted: bool) -> None:
         with self._wiring.database.begin() as connection:
-            Jobs(connection).release_preparation(self._job.id, token=self._token)
+            Jobs(connection).release_preparation(self._job.id, token=self._token, counted=counted)
 
     def _renewal(self) -> Callable[[], None]:
         renewed_at = time.monotonic()

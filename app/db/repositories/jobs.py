@@ -157,10 +157,17 @@ class Jobs:
         )
         return self._connection.execute(statement).rowcount == 1
 
-    def release_preparation(self, job_id: str, *, token: str) -> None:
-        """Give the right to plan a job back before its time, so that the next try need not wait."""
+    def release_preparation(self, job_id: str, *, token: str, counted: bool) -> None:
+        """Give the right to plan a job back before its time, so that the next try need not wait.
+
+        Args:
+            counted: whether this try counts towards the most there may be.
+        """
+        attempts = jobs.c.prepare_attempts - (0 if counted else 1)
         statement = (
-            jobs.update().where(jobs.c.id == job_id, jobs.c.prepare_token == token).values(prepare_until=None)
+            jobs.update()
+            .where(jobs.c.id == job_id, jobs.c.prepare_token == token)
+            .values(prepare_until=None, prepare_attempts=attempts)
         )
         self._connection.execute(statement)
 
