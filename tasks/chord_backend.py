@@ -1,8 +1,8 @@
 """The Redis result backend, used for nothing but counting the members of chords.
 
 Nobody ever waits for a Celery result here: outcomes are rows. Celery's own backend subscribes the publisher to a Redis
-channel for every header task of a chord, and ends the process when that subscription cannot be made again; this one does
-not subscribe, so Redis may be away without taking the dispatcher along.
+channel for every header task of a chord, and ends the process when that subscription cannot be made again; this one
+does not subscribe, so Redis may be away without taking the dispatcher along.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Celery's prefork pool, noticing a dead child within a second instead of about ten.
 
-Celery looks for lost jobs every 5 s and then waits ``worker_lost_wait`` (10 s) for a result that the child might have sent
-before it died. A chunk's outcome is in Postgres, not in the result, so there is nothing to wait for: a message that comes
-again finds the chunk done, or takes it over.
+Celery looks for lost jobs every 5 s and then waits ``worker_lost_wait`` (10 s) for a result that the child might have
+sent before it died. A chunk's outcome is in Postgres, not in the result, so there is nothing to wait for: a message
+that comes again finds the chunk done, or takes it over.
 Source: ``celery.concurrency.asynpool.AsynPool.timers`` and ``billiard.pool.Pool._join_exited_workers``.
 """
 

@@ -1,8 +1,8 @@
 """Who runs next: pure arithmetic over what waits, no clock and no database.
 
-Two levels of stride scheduling, by estimated device seconds: classes share 16 : 4 : 1 while all have work, tenants share
-their class evenly. Inside a tenant the earliest deadline goes first, then the oldest job. Whoever was idle resumes at the
-present, so idleness earns no credit.
+Two levels of stride scheduling, by estimated device seconds: classes share 16 : 4 : 1 while all have work, tenants
+share their class evenly. Inside a tenant the earliest deadline goes first, then the oldest job. Whoever was idle
+resumes at the present, so idleness earns no credit.
 """
 
 from __future__ import annotations

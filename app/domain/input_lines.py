@@ -131,7 +131,7 @@ class InputCheck:
         if model is None:
             self._report(number, "missing_required_parameter", "The body names no 'model'.", "body.model")
         elif model != self.model:
-            message = f"All lines must name one model: this one names {_shown(model)}, an earlier one {_shown(self.model)}."
+            message = f"All lines must name one model: this one names {_shown(model)}, not {_shown(self.model)}."
             self._report(number, "mismatched_model", message, "body.model")
 
     def _may_be_the_jobs(self, model: str) -> bool:
@@ -155,31 +155,20 @@ def parse_object(data: bytes) -> tuple[dict[str, Any] | None, str]:
         return None, f"The line is not valid JSON: {error.msg} (column {error.colno})."
     if not isinstance(parsed, dict):
         return None, "The line is valid JSON but not an object."
-    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _depth(data) > MAX_DEPTH:
+    if data.count(b"[") + data.count(b"{") > MAX_DEPTH and _nests_deeper_than(parsed, MAX_DEPTH):
         return None, f"The line nests deeper than {MAX_DEPTH} levels."
     return parsed, ""
 
 
-def _depth(data: bytes) -> int:
-    """Deepest nesting of a text already known to be valid JSON."""
-    depth = deepest = 0
-    in_string = escaped = False
-    for byte in data:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                in_string = False
-        elif byte == 0x22:
-            in_string = True
-        elif byte in (0x7B, 0x5B):
-            depth += 1
-            deepest = max(deepest, depth)
-        elif byte in (0x7D, 0x5D):
-            depth -= 1
-    return deepest
+def _nests_deeper_than(parsed: dict[str, Any], limit: int) -> bool:
+    """Whether containers stand inside one another more than ``limit`` deep; walks one level at a time."""
+    level: list[Any] = [parsed]
+    for _ in range(limit):
+        children = (container.values() if isinstance(container, dict) else container for container in level)
+        level = [child for some in children for child in some if isinstance(child, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def _shown(value: Any) -> str:
@@ -207,7 +196,9 @@ def read_item(parsed: dict[str, Any], *, index: int, attempt: int, defaults: Ite
     merged = {**defaults.parameters, **body}
     model = merged.setdefault("model", defaults.model)
     if model is None:
-        return ItemFailed(index, ItemErrorCode.MISSING_REQUIRED_PARAMETER, "Neither the item nor its job names a 'model'.")
+        return ItemFailed(
+            index, ItemErrorCode.MISSING_REQUIRED_PARAMETER, "Neither the item nor its job names a 'model'."
+        )
     if model != defaults.model:
         return _wrong_model(index, model, defaults)
     return InputItem(index=index, custom_id=parsed["custom_id"], body=merged, attempt=attempt)
@@ -215,6 +206,8 @@ def read_item(parsed: dict[str, Any], *, index: int, attempt: int, defaults: Ite
 
 def _wrong_model(index: int, model: Any, defaults: ItemDefaults) -> ItemFailed:
     if model not in defaults.known_models if isinstance(model, str) else True:
-        return ItemFailed(index, ItemErrorCode.MODEL_NOT_FOUND, f"There is no model {_shown(model)}; see GET /v1/models.")
+        return ItemFailed(
+            index, ItemErrorCode.MODEL_NOT_FOUND, f"There is no model {_shown(model)}; see GET /v1/models."
+        )
     message = f"The item names model {_shown(model)} but its job runs {_shown(defaults.model)}; send it in another job."
     return ItemFailed(index, ItemErrorCode.INVALID_REQUEST, message)

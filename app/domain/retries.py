@@ -29,6 +29,6 @@ def retry_delay_s(*, attempt: int, retry_after_s: float | None, random_unit: flo
     Exponential with jitter between half and the whole of it, so that items that failed together do not return
     together; what the other side asked for (``retry_after_s``) is a floor.
     """
-    unit = random.random() if random_unit is None else random_unit
+    unit = random.random() if random_unit is None else random_unit  # noqa: S311 - jitter, no secret
     backoff_s = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** (attempt - 1))
     return max(backoff_s * (0.5 + unit / 2), retry_after_s or 0.0)

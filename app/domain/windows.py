@@ -21,6 +21,6 @@ def window_seconds(text: str) -> int:
     match = _WINDOW.fullmatch(text)
     seconds = int(match[1]) * _UNIT_S[match[2]] if match else 0
     if not SHORTEST_S <= seconds <= LONGEST_S:
-        message = f"'completion_window' must be from \"60s\" to \"7d\", such as \"24h\"; it is {text[:40]!r}."
+        message = f'\'completion_window\' must be from "60s" to "7d", such as "24h"; it is {text[:40]!r}.'
         raise InvalidRequest(message, param="completion_window")
     return seconds

@@ -29,9 +29,7 @@ def cancel_job(*, wiring: Wiring, tenant_id: str, job_id: str) -> JobDetails:
             message = f"Job {job.id} is {job.state}; only a job that has not ended can be cancelled."
             raise StateConflict(message, current=job.state, wanted=JobState.CANCELLED)
         if job.state not in {JobState.CANCELLING, JobState.CANCELLED}:
-            stopping = jobs.change_state(
-                job, JobState.CANCELLING, stop_reason="cancelled", cancelling_at=func.now()
-            )
+            stopping = jobs.change_state(job, JobState.CANCELLING, stop_reason="cancelled", cancelling_at=func.now())
             job = stopping or job
             Chunks(connection).stop_waiting(job.id, ChunkState.CANCELLED)
             notify(connection)

@@ -43,9 +43,7 @@ class ChunkCommit:
         self._token = token
         self._lease_s = lease_s
 
-    def done(
-        self, *, outcome: ChunkOutcome, parts: Sequence[NewPart], recovery: NewChunk | None, run_s: float
-    ) -> None:
+    def done(self, *, outcome: ChunkOutcome, parts: Sequence[NewPart], recovery: NewChunk | None, run_s: float) -> None:
         """Make the outcome of the chunk true: its sums, its parts, and the chunk of the items to try again."""
 
         def write(connection: Connection) -> None:
@@ -109,15 +107,16 @@ class ChunkCommit:
                 with self._database.begin() as connection:
                     write(connection)
                     notify(connection)
-                return
             except DatabaseUnavailable:
                 if time.monotonic() > give_up_at:
                     raise
                 time.sleep(RETRY_S)
             except LeaseLost:
-                if self._took_place():
-                    return
-                raise
+                if not self._took_place():
+                    raise
+                return
+            else:
+                return
 
     def _took_place(self) -> bool:
         """Whether an earlier try, whose answer was lost, was committed after all."""

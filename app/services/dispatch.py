@@ -155,4 +155,3 @@ def free_slots(n_busy_by_queue: dict[str, int]) -> list[str]:
     for depth in range(CHUNKS_PER_WORKER):
         slots += [queue for queue, n_busy in sorted(n_busy_by_queue.items()) if n_busy <= depth]
     return slots
-

@@ -17,6 +17,4 @@ def list_files(
         NotFound: the tenant never had a file ``after``.
     """
     with wiring.database.begin() as connection:
-        return Files(connection).list(
-            tenant_id, limit=limit, after=after, purpose=purpose, newest_first=newest_first
-        )
+        return Files(connection).list(tenant_id, limit=limit, after=after, purpose=purpose, newest_first=newest_first)

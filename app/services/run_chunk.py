@@ -100,9 +100,7 @@ class _Attempt:
         self._job = job
         self._chunk = chunk
         self._token = token
-        self._commit = ChunkCommit(
-            wiring.database, job=job, chunk=chunk, token=token, lease_s=wiring.settings.lease_s
-        )
+        self._commit = ChunkCommit(wiring.database, job=job, chunk=chunk, token=token, lease_s=wiring.settings.lease_s)
         self._log = log.bind(job_id=job.id, chunk_id=chunk.id, attempt=chunk.attempt)
 
     def run(self) -> Ran:

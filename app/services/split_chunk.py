@@ -8,7 +8,9 @@ from app.ports import ObjectStore
 from app.services.chunk_input import read_chunk_lines
 
 
-def halves(*, storage: ObjectStore, input_key: str, chunk: Chunk, max_line_bytes: int, worker_deaths: int) -> list[NewChunk]:
+def halves(
+    *, storage: ObjectStore, input_key: str, chunk: Chunk, max_line_bytes: int, worker_deaths: int
+) -> list[NewChunk]:
     """Two chunks of explicit items that together are ``chunk``.
 
     Args:

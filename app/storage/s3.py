@@ -119,7 +119,9 @@ class _CheckedReader:
             data: bytes = self._response.read(None if size < 0 else size)
         self._missing -= len(data)
         if self._missing > 0 and (size < 0 or (size > 0 and not data)):
-            raise StorageUnavailable(f"object {self._key} ended {self._missing} bytes early", retry_after_s=RETRY_AFTER_S)
+            raise StorageUnavailable(
+                f"object {self._key} ended {self._missing} bytes early", retry_after_s=RETRY_AFTER_S
+            )
         return data
 
 
@@ -131,7 +133,9 @@ def _our_errors(key: str) -> Iterator[None]:
     except S3Error as error:
         if error.code in {"NoSuchKey", "NoSuchObject", "NotFound"}:
             raise ObjectMissing(f"there is no object {key}") from error
-        raise StorageUnavailable(f"the object store refused {key}: {error.code}", retry_after_s=RETRY_AFTER_S) from error
+        raise StorageUnavailable(
+            f"the object store refused {key}: {error.code}", retry_after_s=RETRY_AFTER_S
+        ) from error
     except _VENDOR_ERRORS as error:
         raise StorageUnavailable(
             f"the object store does not answer ({type(error).__name__})", retry_after_s=RETRY_AFTER_S

@@ -40,9 +40,7 @@ class ApiKeys:
 
     def add(self, *, key_id: str, tenant_id: str, key_hash: bytes, name: str) -> None:
         """Insert a key."""
-        self._connection.execute(
-            insert(api_keys).values(id=key_id, tenant_id=tenant_id, hash=key_hash, name=name)
-        )
+        self._connection.execute(insert(api_keys).values(id=key_id, tenant_id=tenant_id, hash=key_hash, name=name))
 
     def usable(self, key_id: str) -> KeyCheck | None:
         """What to check a key against; None where there is none, or it is revoked or expired."""

@@ -140,9 +140,7 @@ class Jobs:
                 _IS_UNPLANNED,
                 or_(jobs.c.prepare_until.is_(None), jobs.c.prepare_until < func.now()),
             )
-            .values(
-                prepare_token=token, prepare_until=_from_now(lease_s), prepare_attempts=jobs.c.prepare_attempts + 1
-            )
+            .values(prepare_token=token, prepare_until=_from_now(lease_s), prepare_attempts=jobs.c.prepare_attempts + 1)
             .returning(*_FIELDS, jobs.c.prepare_attempts)
         )
         row = self._connection.execute(statement).mappings().one_or_none()
@@ -236,5 +234,3 @@ def _conditions(filters: JobFilters) -> Iterable[ColumnElement[bool]]:
         yield jobs.c.created_at < filters.created_before
     if filters.metadata:
         yield jobs.c.metadata.contains(filters.metadata)
-
-

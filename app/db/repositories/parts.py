@@ -46,7 +46,5 @@ class Parts:
 
     def are_expired(self, tenant_id: str, job_id: str) -> bool:
         """Whether a job's results have reached the end of their life."""
-        query = select(jobs.c.results_expire_at <= func.now()).where(
-            jobs.c.tenant_id == tenant_id, jobs.c.id == job_id
-        )
+        query = select(jobs.c.results_expire_at <= func.now()).where(jobs.c.tenant_id == tenant_id, jobs.c.id == job_id)
         return bool(self._connection.execute(query).scalar_one_or_none())

@@ -88,4 +88,3 @@ class Workers:
             index_elements=["model", "version", "pool"], set_={"tokens_per_s": smoothed, "updated_at": func.now()}
         )
         self._connection.execute(statement)
-

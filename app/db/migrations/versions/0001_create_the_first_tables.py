@@ -169,9 +169,7 @@ def upgrade() -> None:
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("results_expire_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("results_swept", sa.Boolean(), server_default=sa.text("false"), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["input_file_id"], ["files.id"], name=op.f("fk_jobs_input_file_id"), use_alter=True
-        ),
+        sa.ForeignKeyConstraint(["input_file_id"], ["files.id"], name=op.f("fk_jobs_input_file_id"), use_alter=True),
         sa.ForeignKeyConstraint(["schedule_id"], ["schedules.id"], name=op.f("fk_jobs_schedule_id")),
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_jobs_tenant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
@@ -181,13 +179,9 @@ def upgrade() -> None:
         "jobs",
         ["state"],
         unique=False,
-        postgresql_where=sa.text(
-            "state NOT IN ('succeeded', 'partially_succeeded', 'failed', 'expired', 'cancelled')"
-        ),
+        postgresql_where=sa.text("state NOT IN ('succeeded', 'partially_succeeded', 'failed', 'expired', 'cancelled')"),
     )
-    op.create_index(
-        "ix_jobs_tenant_id_created_at_id", "jobs", ["tenant_id", "created_at", "id"], unique=False
-    )
+    op.create_index("ix_jobs_tenant_id_created_at_id", "jobs", ["tenant_id", "created_at", "id"], unique=False)
     op.create_table(
         "schedule_runs",
         sa.Column("id", sa.Text(), nullable=False),
@@ -295,12 +289,8 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_files_tenant_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_files")),
     )
-    op.create_index(
-        "ix_files_expires_at", "files", ["expires_at"], unique=False, postgresql_where=sa.text("NOT swept")
-    )
-    op.create_index(
-        "ix_files_tenant_id_created_at_id", "files", ["tenant_id", "created_at", "id"], unique=False
-    )
+    op.create_index("ix_files_expires_at", "files", ["expires_at"], unique=False, postgresql_where=sa.text("NOT swept"))
+    op.create_index("ix_files_tenant_id_created_at_id", "files", ["tenant_id", "created_at", "id"], unique=False)
     op.create_table(
         "result_parts",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -347,9 +337,7 @@ def downgrade() -> None:
     op.drop_index(
         "ix_jobs_live",
         table_name="jobs",
-        postgresql_where=sa.text(
-            "state NOT IN ('succeeded', 'partially_succeeded', 'failed', 'expired', 'cancelled')"
-        ),
+        postgresql_where=sa.text("state NOT IN ('succeeded', 'partially_succeeded', 'failed', 'expired', 'cancelled')"),
     )
     op.drop_table("jobs")
     op.drop_index(
