@@ -109,7 +109,8 @@ def test_every_reference_in_the_openapi_document_leads_somewhere(app: Flask) -> 
 
 
 def test_every_error_class_has_its_own_line_in_the_table() -> None:
-    assert set(_leaves(errors.NightshiftError)) <= set(KINDS)
+    ours = {error for error in _leaves(errors.NightshiftError) if error.__module__ == errors.__name__}
+    assert ours <= set(KINDS)
 
 
 def test_an_error_that_can_be_retried_is_no_client_error_but_429() -> None:

@@ -2,49 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 from uuid import uuid4
 
 import pytest
 from flask import Flask
-from flask.testing import FlaskClient
-from werkzeug.datastructures import FileStorage
-from werkzeug.test import TestResponse, encode_multipart
+from tenant_api import Api
 
 from app.factory import create_app
 from app.services.create_api_key import create_api_key
 from app.wiring import Wiring
-
-
-@dataclass(frozen=True)
-class Api:
-    """One tenant's view of the API."""
-
-    client: FlaskClient
-    key: str
-    key_id: str
-
-    def call(self, method: str, path: str, *, headers: dict[str, str] | None = None, **kwargs: Any) -> TestResponse:
-        return self.client.open(
-            path, method=method, headers={"Authorization": f"Bearer {self.key}", **(headers or {})}, **kwargs
-        )
-
-    def get(self, path: str, **kwargs: Any) -> TestResponse:
-        return self.call("GET", path, **kwargs)
-
-    def post(self, path: str, **kwargs: Any) -> TestResponse:
-        return self.call("POST", path, **kwargs)
-
-    def delete(self, path: str) -> TestResponse:
-        return self.call("DELETE", path)
-
-    def upload(self, content: bytes, *, filename: str = "in.jsonl", **fields: str) -> TestResponse:
-        file = FileStorage(io.BytesIO(content), filename)
-        boundary, body = encode_multipart({"purpose": "batch", **fields, "file": file})
-        return self.post("/v1/files", data=body, content_type=f"multipart/form-data; boundary={boundary}")
 
 
 @pytest.fixture(scope="session")

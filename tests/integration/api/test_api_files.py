@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from conftest import Api
 from flask import Flask
 from sqlalchemy import func, select, update
+from tenant_api import Api
 
 from app.db.tables import files
 from app.factory import create_app

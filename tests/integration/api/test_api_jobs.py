@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 import pytest
-from conftest import Api
+from tenant_api import Api
 
 from app.factory import create_app
 from app.wiring import Wiring

@@ -6,8 +6,8 @@ import time
 from uuid import uuid4
 
 import pytest
-from conftest import Api
 from sqlalchemy import select, update
+from tenant_api import Api
 
 from app.db.tables import api_keys
 from app.services.authenticate import REMEMBERED_S

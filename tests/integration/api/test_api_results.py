@@ -8,8 +8,8 @@ from typing import Any
 
 import orjson
 import pytest
-from conftest import Api
 from sqlalchemy import func, insert, update
+from tenant_api import Api
 
 from app.db.tables import files, jobs, result_parts
 from app.domain.ids import new_id

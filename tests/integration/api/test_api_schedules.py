@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import Api
+from tenant_api import Api
 
 LINE = b'{"custom_id": "a", "body": {"input": "hello"}}\n'
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from conftest import Api
+from tenant_api import Api
 
 from app.db.session import Database
 from app.factory import create_app
