@@ -66,6 +66,8 @@ def run_demo(stack: Stack, console: Console, *, limit: int | None = None) -> Non
     try:
         stack.up()
         _embed_and_search(_client(stack), console, limit)
+    except openai.OpenAIError as error:
+        raise StackError(f"The API's answer was not the expected one: {error}") from error
     finally:
         if ran_before:
             console.print("The stack was running before and runs on; `make down` stops it.")
@@ -75,11 +77,7 @@ def run_demo(stack: Stack, console: Console, *, limit: int | None = None) -> Non
 
 def _client(stack: Stack) -> openai.OpenAI:
     env = read_env(stack.home.env_file)
-    return openai.OpenAI(
-        base_url=f"{env['NIGHTSHIFT_URL']}/v1",
-        api_key=env["NIGHTSHIFT_API_KEY"],
-        _strict_response_validation=True,
-    )
+    return openai.OpenAI(base_url=f"{env['NIGHTSHIFT_URL']}/v1", api_key=env["NIGHTSHIFT_API_KEY"])
 
 
 def _embed_and_search(client: openai.OpenAI, console: Console, limit: int | None) -> None:
