@@ -1,8 +1,8 @@
 """int8 linear layers for CPU: faster, and honestly less exact.
 
 Weights are quantised per output channel once, activations per pass as they come, so a vector depends a
-little on its batch mates. The second linear layer of each feed-forward block stays fp32: its inputs have
-outliers, and with it the smallest cosine to fp32 fell from 0.95 to 0.91 on short English texts (mean 0.987 to 0.974).
+little on its batch mates. The second linear layer of each feed-forward block stays fp32: on 2,000 short
+English texts that raised the smallest cosine to fp32 from 0.91 to 0.94 and the mean from 0.974 to 0.987.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Linear layers on oneDNN with weights laid out for it once.
 
-PyTorch hands fp32 matrix products on CPU to MKL, which is slow on AMD processors: on such a core a MiniLM
-pass took twice as long as through oneDNN, at equal results (smallest cosine 0.9999997).
+On one core of an AMD EPYC with AVX-512 a MiniLM pass over short texts took half as long as with ``nn.Linear``
+(355 to 700 texts/s in one run, smallest cosine 0.9999997). Not measured on other makers' processors.
 """
 
 from __future__ import annotations

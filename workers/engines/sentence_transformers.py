@@ -22,7 +22,9 @@ from workers.engines.int8 import quantise_linears
 from workers.engines.packed_linear import pack_linears
 from workers.engines.token_batches import TokenBatch, cut_by_budget
 
+# One core, nn.Linear, short texts: 512 and 1024 were level, 256 and 2048 a few per cent slower, 4096 15 %.
 TOKENS_PER_PASS_CPU = 512
+# A guess: not measured on a GPU yet.
 TOKENS_PER_PASS_CUDA = 65_536
 
 
@@ -172,7 +174,7 @@ def _load(version: ModelVersion, *, device: str) -> SentenceTransformer:
     model = SentenceTransformer(str(_folder(version)), device=device, local_files_only=True)
     model.eval().requires_grad_(False)
     if device != "cpu":
-        # fp16, not bf16: against fp32 the smallest cosine on MiniLM is 0.999998, bf16's 0.99988.
+        # fp16, not bf16: on 400 texts, computed on a CPU, the smallest cosines to fp32 were 0.999998 and 0.99988.
         return model.half()
     if version.precision == "int8":
         quantise_linears(model)

@@ -1,7 +1,7 @@
 """Cut token rows into device batches by a budget of tokens, rows of like length together.
 
 Sorting keeps padding near nothing; the budget keeps a pass at the size that the device runs best, whatever
-the lengths. On a CPU core that is about 512 tokens, which stay in its cache.
+the lengths.
 """
 
 from __future__ import annotations
