@@ -199,4 +199,5 @@ def _search(client: openai.OpenAI, console: Console, texts: dict[str, str], outc
     console.print(f"\n[bold]{QUESTION}[/bold]  (POST {ENDPOINT}: {took_ms:.0f} ms)")
     for row in np.argsort(scores)[::-1][:_HITS]:
         name = outcome.names[row]
-        console.print(f"  {scores[row]:.3f}  [cyan]{name}[/cyan]  {texts[name].splitlines()[0][:80]}", highlight=False)
+        first_line = texts[name].splitlines()[0]
+        console.print(f"  {scores[row]:.3f}  {name}: {first_line}", markup=False, soft_wrap=True)
