@@ -42,15 +42,16 @@ class Api:
         Raises:
             RuntimeError: it ended otherwise, or did not end.
         """
+        job: dict[str, Any] = {}
         give_up_at = time.monotonic() + LONGEST_JOB_S
         while time.monotonic() < give_up_at:
-            job: dict[str, Any] = self._http.get(f"/v1/jobs/{job_id}").raise_for_status().json()
+            job = self._http.get(f"/v1/jobs/{job_id}").raise_for_status().json()
             if job["state"] in TERMINAL:
                 if job["state"] != "succeeded":
                     raise RuntimeError(f"{job_id} ended as {job['state']}: {job['errors']}")
                 return job
             time.sleep(every_s)
-        raise RuntimeError(f"{job_id} did not end within {LONGEST_JOB_S:.0f} s")
+        raise RuntimeError(f"{job_id} did not end within {LONGEST_JOB_S:.0f} s: {job}")
 
     def download(self, job_id: str, path: Path) -> None:
         """Write all result lines of a finished job to a file."""

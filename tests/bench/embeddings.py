@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import transformers
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
+from transformers.utils.logging import disable_progress_bar
 
 from tests.bench.clients import Api
 from tests.bench.plan import Plan
@@ -64,12 +64,13 @@ def measure_embeddings(
     bare_s: list[float] = []
     wanted: Vectors = np.empty((0, 0), np.float32)
     for number in range(1, plan.n_rounds + 1):
-        say(f"embeddings, turn {number} of {plan.n_rounds} ...")
-        for stage, seconds in _run_job(api, source, target).items():
+        took = _run_job(api, source, target)
+        for stage, seconds in took.items():
             stages[stage].append(seconds)
         started_s = time.perf_counter()
         wanted = bare.encode(texts, convert_to_numpy=True, show_progress_bar=False)
         bare_s.append(time.perf_counter() - started_s)
+        say(f"embeddings, turn {number} of {plan.n_rounds}: job {sum(took.values()):.1f} s, bare {bare_s[-1]:.1f} s")
     return EmbeddingFigures(
         n_texts=len(texts),
         n_characters=sum(map(len, texts)),
@@ -102,10 +103,10 @@ def _run_job(api: Api, source: Path, target: Path) -> dict[str, float]:
 
 
 def _load_bare() -> SentenceTransformer:
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
     package = find_spec(MODEL_PACKAGE)
     if package is None or package.origin is None:
         raise RuntimeError(f"the package {MODEL_PACKAGE} with the model is not installed")
-    transformers.utils.logging.disable_progress_bar()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return SentenceTransformer(str(Path(package.origin).parent / "model"), device=device, local_files_only=True)
 
@@ -127,7 +128,8 @@ def _read_vectors(path: Path, n_texts: int) -> Vectors:
     rows: dict[int, Vectors] = {}
     n_lines = 0
     with path.open("rb") as lines:
-        for n_lines, text in enumerate(lines, start=1):
+        for text in lines:
+            n_lines += 1
             line = json.loads(text)
             encoded = line["response"]["body"]["data"][0]["embedding"]
             rows[int(line["custom_id"])] = np.frombuffer(base64.b64decode(encoded), dtype="<f4")

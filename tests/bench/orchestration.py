@@ -42,7 +42,6 @@ def measure_echo(api: Api, plan: Plan, folder: Path, *, say: Callable[[str], Non
             out.write(json.dumps({"custom_id": str(number), "body": body}) + "\n")
     upload_s, run_s, validated_s = [], [], []
     for number in range(1, plan.n_rounds + 1):
-        say(f"{plan.n_echo_items:,} echo items, turn {number} of {plan.n_rounds} ...")
         started_s = time.perf_counter()
         file_id = api.upload(source)
         uploaded_s = time.perf_counter()
@@ -50,6 +49,7 @@ def measure_echo(api: Api, plan: Plan, folder: Path, *, say: Callable[[str], Non
         run_s.append(time.perf_counter() - uploaded_s)
         upload_s.append(uploaded_s - started_s)
         validated_s.append(_seconds_until_start(job))
+        say(f"{plan.n_echo_items:,} echo items, turn {number} of {plan.n_rounds}: {run_s[-1]:.2f} s")
     return EchoFigures(plan.n_echo_items, Sample(upload_s), Sample(run_s), Sample(validated_s))
 
 

@@ -10,12 +10,11 @@ class Plan:
     """Amounts of one run of the bench.
 
     Attributes:
-        n_texts: None for every text there is.
         n_rounds: turns of job and bare encode, and of echo jobs.
         submits_per_s: fixed rate; a slow answer does not delay the next request.
     """
 
-    n_texts: int | None
+    n_texts: int
     n_rounds: int
     n_echo_items: int
     submits_per_s: float
@@ -25,13 +24,13 @@ class Plan:
 
 
 FULL = Plan(
-    n_texts=None,
-    n_rounds=5,
+    n_texts=4_000,
+    n_rounds=3,
     n_echo_items=50_000,
     submits_per_s=10,
-    n_submits=200,
-    n_single_jobs=40,
-    n_sync_requests=100,
+    n_submits=150,
+    n_single_jobs=30,
+    n_sync_requests=60,
 )
 QUICK = Plan(
     n_texts=200,

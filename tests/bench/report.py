@@ -38,14 +38,14 @@ def print_report(report: Report, console: Console) -> None:
 
 def _embeddings_table(figures: EmbeddingFigures) -> Table:
     n_texts = figures.n_texts
-    title = f"{n_texts:,} short texts (mean {figures.n_characters / n_texts:.0f} characters), {len(figures.job.seconds)} turns"
+    mean_length = figures.n_characters / n_texts
+    title = f"{n_texts:,} short texts (mean {mean_length:.0f} characters), {len(figures.job.seconds)} turns"
     table = Table("", "texts/s", "median s", "spread s", title=title, title_justify="left")
     table.add_row("job, file in to file out", f"{n_texts / figures.job.p50_s:,.0f}", *_both(figures.job))
     for stage, sample in figures.stages.items():
         table.add_row(f"  of this, {stage}", "", *_both(sample))
-    table.add_row(
-        f"bare SentenceTransformer.encode, {figures.device}", f"{n_texts / figures.bare.p50_s:,.0f}", *_both(figures.bare)
-    )
+    bare = f"bare SentenceTransformer.encode, {figures.device}"
+    table.add_row(bare, f"{n_texts / figures.bare.p50_s:,.0f}", *_both(figures.bare))
     table.add_row("[bold]job / bare[/bold]", f"[bold]{figures.ratio:.2f}x[/bold]", "", "")
     table.add_row("smallest cosine between both", f"{figures.smallest_cosine:.8f}", "", "")
     return table
