@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from core_machine import CoreMachine, core_machine
 
 from app.domain.states import LIVE_CHUNK_STATES, LIVE_JOB_STATES
-from core_machine import CoreMachine, core_machine
 
 
 @pytest.fixture(scope="module")
