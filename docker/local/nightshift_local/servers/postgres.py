@@ -148,6 +148,8 @@ def _as_permitted_user() -> list[str]:
         "--clear-groups",
         f"--inh-caps={capability}",
         f"--ambient-caps={capability}",
+        # Without it access(2), by which PostgreSQL looks for its own programs, ignores the capability.
+        "--securebits=+no_setuid_fixup",
     ]
 
 
