@@ -7,6 +7,7 @@ at boot and names the variable. ``docs/configuration.md`` is generated from the 
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import re
 import shlex
@@ -32,7 +33,10 @@ def _integer(value: str) -> int:
 
 
 def _number(value: str) -> float:
-    return float(value)
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError("expected a finite number")
+    return number
 
 
 def _path(value: str) -> Path:

@@ -1,0 +1,99 @@
+"""One dispatcher leads, another stands by, and NOTIFY wakes the one that leads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import psycopg2
+import pytest
+from core_machine import CoreMachine
+from running_stack import RunningStack
+from seeded_work import good
+
+from workers.dispatcher import DispatcherProcess, Leadership
+
+
+def leadership(core: CoreMachine) -> Leadership:
+    return Leadership(core.wiring.settings.database_url, connect_timeout_s=5)
+
+
+def takes_over(standby: Leadership) -> None:
+    """The server needs a moment to end the session of the one that left."""
+    RunningStack.wait_until(standby.acquire, timeout_s=10, what="the standby to lead")
+
+
+@pytest.fixture
+def pair(core: CoreMachine) -> Iterator[tuple[Leadership, Leadership]]:
+    """Two that want to lead, the first of which does."""
+    first, second = leadership(core), leadership(core)
+    assert first.acquire()
+    yield first, second
+    first.close()
+    second.close()
+
+
+def test_of_two_one_leads_and_keeps_leading(pair: tuple[Leadership, Leadership]) -> None:
+    first, second = pair
+    assert [second.acquire(), first.acquire(), second.acquire(), first.acquire()] == [False, True, False, True]
+
+
+def test_the_other_takes_over_when_the_leader_leaves(pair: tuple[Leadership, Leadership]) -> None:
+    first, second = pair
+    assert not second.acquire()
+    first.close()
+    takes_over(second)
+    assert not first.acquire()
+
+
+def test_the_other_takes_over_when_the_leaders_session_is_ended(
+    core: CoreMachine, pair: tuple[Leadership, Leadership]
+) -> None:
+    first, second = pair
+    core.sql(
+        "SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
+        " WHERE l.locktype = 'advisory' AND l.granted AND d.datname = current_database()"
+    )
+    with pytest.raises(psycopg2.Error):
+        first.acquire()
+    assert not first.is_leader
+    takes_over(second)
+    assert not first.acquire()
+
+
+def test_a_submitted_job_wakes_the_leader(core: CoreMachine, pair: tuple[Leadership, Leadership]) -> None:
+    first, _ = pair
+    submitting = threading.Timer(0.2, lambda: core.submit([good("a")]))
+    submitting.start()
+    started_s = time.monotonic()
+    first.wait(30)
+    assert time.monotonic() - started_s < 15
+    submitting.join()
+
+
+def test_a_dispatcher_looks_only_while_it_leads(core: CoreMachine, pair: tuple[Leadership, Leadership]) -> None:
+    first, second = pair
+    job_id = core.submit([good("a")])
+    standby = DispatcherProcess(core.wiring.settings, core.dispatcher, second)
+    standby._turn()
+    assert core.publisher.prepares == []
+    first.close()
+    takes_over(second)
+    standby._turn()
+    assert core.publisher.prepares == [job_id]
+
+
+def test_a_dispatcher_outlives_its_database_session(core: CoreMachine) -> None:
+    leader = leadership(core)
+    process = DispatcherProcess(core.wiring.settings, core.dispatcher, leader)
+    process._turn()
+    core.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'nightshift-dispatcher'"
+        " AND datname = current_database()"
+    )
+    job_id = core.submit([good("a")])
+    for _ in range(5):  # one turn to notice; another where the old session is not over yet
+        process._turn()
+    leader.close()
+    assert core.publisher.prepares == [job_id]
