@@ -7,9 +7,11 @@ compared are measured in turns within this one run, because a shared machine cha
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import tempfile
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +26,7 @@ from tests.bench.machine import describe_machine
 from tests.bench.orchestration import measure_echo
 from tests.bench.plan import FULL, QUICK
 from tests.bench.report import Report, print_report
-from tests.bench.running_stack import running_stack
+from tests.bench.addresses import known_address, own_stack
 from tests.bench.texts import short_texts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,23 +35,29 @@ DEFAULT_JSON = ROOT / ".nightshift" / "bench" / "last.json"
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Small and in seconds: shows that it works, measures nothing.")
+@click.option(
+    "--running",
+    is_flag=True,
+    help="Measure the installation at NIGHTSHIFT_URL; bare encode still runs on this machine.",
+)
 @click.option("--json", "json_path", type=click.Path(path_type=Path), default=DEFAULT_JSON, show_default=True)
-def main(*, quick: bool, json_path: Path) -> None:
+def main(*, quick: bool, running: bool, json_path: Path) -> None:
     """Measure throughput and latency of the whole system on this machine."""
     plan = QUICK if quick else FULL
     console = Console(width=120)
-    machine = describe_machine()
+    load_before = os.getloadavg()[0]
     texts = short_texts(plan.n_texts)
     with tempfile.TemporaryDirectory(prefix="nightshift-bench-") as folder:
         work = Path(folder)
-        with running_stack(work / "stack", say=console.print) as stack, Api(stack.url, stack.api_key) as api:
+        stack = nullcontext(known_address()) if running else own_stack(work / "stack", say=console.print)
+        with stack as address, Api(address.url, address.api_key) as api:
             console.print("warming up ...")
             warm_up(api, texts, work)
             latency = measure_latency(api, plan, say=console.print)
             echo = measure_echo(api, plan, work, say=console.print)
             embeddings = measure_embeddings(api, texts, plan, work, say=console.print)
     taken_at = datetime.now(UTC).isoformat(timespec="seconds")
-    report = Report(taken_at, quick, machine, embeddings, echo, latency)
+    report = Report(taken_at, quick, describe_machine(), load_before, os.getloadavg()[0], embeddings, echo, latency)
     print_report(report, console)
     json_path.parent.mkdir(parents=True, exist_ok=True)
     json_path.write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")

@@ -47,9 +47,9 @@ class EmbeddingFigures:
     stages: dict[str, Sample] = field(default_factory=dict)
 
     @property
-    def ratio(self) -> float:
-        """Throughput of the job over that of bare ``encode``; medians."""
-        return self.bare.p50_s / self.job.p50_s
+    def ratios(self) -> Sample:
+        """Throughput of the job over that of bare ``encode``, turn by turn: neighbours in time share the weather."""
+        return Sample([bare_s / job_s for bare_s, job_s in zip(self.bare.values, self.job.values, strict=True)])
 
 
 def measure_embeddings(

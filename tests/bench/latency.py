@@ -40,11 +40,11 @@ def measure_latency(api: Api, plan: Plan, *, say: Callable[[str], None]) -> Late
         api.embed(TEXT, model=MODEL)
         _run_single_job(api)
     sync = Sample([_timed(lambda: api.embed(TEXT, model=MODEL)) for _ in range(plan.n_sync_requests)])
-    say(f"{plan.n_sync_requests} synchronous requests: {sync.p50_s * 1000:.0f} ms")
+    say(f"{plan.n_sync_requests} synchronous requests: {sync.p50 * 1000:.0f} ms")
     single_job = Sample([_timed(lambda: _run_single_job(api)) for _ in range(plan.n_single_jobs)])
-    say(f"{plan.n_single_jobs} jobs of one item: {single_job.p50_s * 1000:.0f} ms")
+    say(f"{plan.n_single_jobs} jobs of one item: {single_job.p50 * 1000:.0f} ms")
     submit = _submit_at_rate(api, plan)
-    say(f"{plan.n_submits} submits at {plan.submits_per_s:g} per second: {submit.p50_s * 1000:.0f} ms")
+    say(f"{plan.n_submits} submits at {plan.submits_per_s:g} per second: {submit.p50 * 1000:.0f} ms")
     return LatencyFigures(plan.submits_per_s, submit, single_job, sync)
 
 

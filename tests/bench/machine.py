@@ -25,13 +25,12 @@ class Machine:
     system: str
     python: str
     libraries: dict[str, str]
-    load_before: float
 
     def __str__(self) -> str:
         libraries = ", ".join(f"{name} {version}" for name, version in self.libraries.items())
         return (
             f"{self.cpu}, {self.n_cores} cores, {self.memory_gib:.0f} GiB memory, {self.system}, "
-            f"Python {self.python}, {libraries}; load average before: {self.load_before:.1f}"
+            f"Python {self.python}, {libraries}"
         )
 
 
@@ -44,7 +43,6 @@ def describe_machine() -> Machine:
         system=f"{platform.system()} {platform.release()}",
         python=".".join(map(str, sys.version_info[:3])),
         libraries={name: version(name) for name in LIBRARIES},
-        load_before=os.getloadavg()[0],
     )
 
 

@@ -21,6 +21,8 @@ class Report:
     taken_at: str
     quick: bool
     machine: Machine
+    load_before: float
+    load_after: float
     embeddings: EmbeddingFigures
     echo: EchoFigures
     latency: LatencyFigures
@@ -29,6 +31,8 @@ class Report:
 def print_report(report: Report, console: Console) -> None:
     """Print everything that was measured."""
     console.print(f"\n{report.machine}", highlight=False)
+    loads = f"{report.load_before:.1f} before, {report.load_after:.1f} after"
+    console.print(f"load average over a minute: {loads}; above the bench's own, others were at work", highlight=False)
     if report.quick:
         console.print("[bold]The quick form shows that everything runs; its figures mean nothing.[/bold]")
     console.print(_embeddings_table(report.embeddings))
@@ -39,22 +43,25 @@ def print_report(report: Report, console: Console) -> None:
 def _embeddings_table(figures: EmbeddingFigures) -> Table:
     n_texts = figures.n_texts
     mean_length = figures.n_characters / n_texts
-    title = f"{n_texts:,} short texts (mean {mean_length:.0f} characters), {len(figures.job.seconds)} turns"
+    title = f"{n_texts:,} short texts (mean {mean_length:.0f} characters), {len(figures.job.values)} turns"
     table = Table("", "texts/s", "median s", "spread s", title=title, title_justify="left")
-    table.add_row("job, file in to file out", f"{n_texts / figures.job.p50_s:,.0f}", *_both(figures.job))
+    table.add_row("job, file in to file out", f"{n_texts / figures.job.p50:,.0f}", *_both(figures.job))
     for stage, sample in figures.stages.items():
         table.add_row(f"  of this, {stage}", "", *_both(sample))
     bare = f"bare SentenceTransformer.encode, {figures.device}"
-    table.add_row(bare, f"{n_texts / figures.bare.p50_s:,.0f}", *_both(figures.bare))
-    table.add_row("[bold]job / bare[/bold]", f"[bold]{figures.ratio:.2f}x[/bold]", "", "")
+    table.add_row(bare, f"{n_texts / figures.bare.p50:,.0f}", *_both(figures.bare))
+    ratios = figures.ratios
+    table.add_row(
+        "[bold]job over bare, turn by turn[/bold]", f"[bold]{ratios.p50:.2f}x[/bold]", "", f"{ratios.spread} x"
+    )
     table.add_row("smallest cosine between both", f"{figures.smallest_cosine:.8f}", "", "")
     return table
 
 
 def _echo_table(figures: EchoFigures) -> Table:
-    title = f"{figures.n_items:,} echo items, {len(figures.run.seconds)} turns"
+    title = f"{figures.n_items:,} echo items, {len(figures.run.values)} turns"
     table = Table("", "items/s", "median s", "spread s", title=title, title_justify="left")
-    table.add_row("POST to terminal", f"{figures.n_items / figures.run.p50_s:,.0f}", *_both(figures.run))
+    table.add_row("POST to terminal", f"{figures.n_items / figures.run.p50:,.0f}", *_both(figures.run))
     table.add_row("  of this, until the first chunk started", "", *_both(figures.validated))
     table.add_row("upload of the file, before", "", *_both(figures.upload))
     return table
@@ -68,10 +75,10 @@ def _latency_table(figures: LatencyFigures) -> Table:
         "synchronous embedding, idle": figures.sync,
     }
     for name, sample in rows.items():
-        milliseconds = (f"{seconds * 1000:.0f}" for seconds in (sample.p50_s, sample.p99_s))
-        table.add_row(name, str(len(sample.seconds)), *milliseconds)
+        milliseconds = (f"{seconds * 1000:.0f}" for seconds in (sample.p50, sample.p99))
+        table.add_row(name, str(len(sample.values)), *milliseconds)
     return table
 
 
 def _both(sample: Sample) -> tuple[str, str]:
-    return f"{sample.p50_s:.2f}", sample.spread
+    return f"{sample.p50:.2f}", sample.spread

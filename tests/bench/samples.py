@@ -1,4 +1,4 @@
-"""Durations of something that was measured several times."""
+"""Something that was measured several times."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Seconds, one for each time."""
+    """One value for each time; seconds, unless the owner says otherwise."""
 
-    seconds: list[float]
-
-    @property
-    def p50_s(self) -> float:
-        return statistics.median(self.seconds)
+    values: list[float]
 
     @property
-    def p99_s(self) -> float:
+    def p50(self) -> float:
+        return statistics.median(self.values)
+
+    @property
+    def p99(self) -> float:
         """The 99th of a hundred; of fewer measurements about the largest."""
-        ordered = sorted(self.seconds)
+        ordered = sorted(self.values)
         return ordered[min(len(ordered) - 1, round(0.99 * (len(ordered) - 1)))]
 
     @property
     def spread(self) -> str:
         """The smallest and the largest."""
-        return f"{min(self.seconds):.3g} to {max(self.seconds):.3g}"
+        return f"{min(self.values):.3g} to {max(self.values):.3g}"
