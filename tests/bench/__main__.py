@@ -19,6 +19,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from tests.bench.addresses import known_address, own_stack
 from tests.bench.clients import Api
 from tests.bench.embeddings import measure_embeddings, warm_up
 from tests.bench.latency import measure_latency
@@ -26,7 +27,6 @@ from tests.bench.machine import describe_machine
 from tests.bench.orchestration import measure_echo
 from tests.bench.plan import FULL, QUICK
 from tests.bench.report import Report, print_report
-from tests.bench.addresses import known_address, own_stack
 from tests.bench.texts import short_texts
 
 ROOT = Path(__file__).resolve().parents[2]
