@@ -19,7 +19,7 @@ from app.db.repositories.workers import Workers
 from app.db.session import Database
 from app.domain.chunks import Chunk, ChunkOutcome, NewChunk, NewPart
 from app.domain.jobs import Job
-from app.domain.states import TERMINAL_CHUNK_STATES, ChunkState
+from app.domain.states import ChunkState
 from app.errors import DatabaseUnavailable, LeaseLost
 
 RETRY_S = 1.0
@@ -57,7 +57,7 @@ class ChunkCommit:
             data = {"succeeded": outcome.n_succeeded, "failed": outcome.n_failed, "deferred": outcome.n_deferred}
             self._append_event(connection, "chunk_done", data)
 
-        self._commit(write)
+        self._commit(ChunkState.DONE, write)
 
     def split(self, new: Sequence[NewChunk]) -> None:
         """Replace the chunk by smaller ones."""
@@ -69,13 +69,15 @@ class ChunkCommit:
             chunks.insert(self._job.tenant_id, self._job.id, new)
             self._append_event(connection, "chunk_split", {"worker_deaths": self._chunk.worker_deaths})
 
-        self._commit(write)
+        self._commit(ChunkState.SPLIT, write)
 
     def stopped(self, wanted: ChunkState) -> None:
         """Close the chunk of a job that was stopped; its items did not run."""
-        self._commit(
-            lambda connection: Chunks(connection).stop_running(self._chunk.id, token=self._token, wanted=wanted)
-        )
+
+        def write(connection: Connection) -> None:
+            Chunks(connection).stop_running(self._chunk.id, token=self._token, wanted=wanted)
+
+        self._commit(wanted, write)
 
     def handed_back(self, *, delay_s: float, count_as_death: bool) -> None:
         """Return the chunk unfinished; without effect where it is not ours any more."""
@@ -100,7 +102,7 @@ class ChunkCommit:
     def _append_event(self, connection: Connection, kind: str, data: dict[str, int]) -> None:
         Events(connection).append(self._job.tenant_id, self._job.id, kind, chunk_id=self._chunk.id, data=dict(data))
 
-    def _commit(self, write: Callable[[Connection], None]) -> None:
+    def _commit(self, wanted: ChunkState, write: Callable[[Connection], None]) -> None:
         give_up_at = time.monotonic() + self._lease_s
         while True:
             try:
@@ -112,14 +114,14 @@ class ChunkCommit:
                     raise
                 time.sleep(RETRY_S)
             except LeaseLost:
-                if not self._took_place():
+                if not self._took_place(wanted):
                     raise
                 return
             else:
                 return
 
-    def _took_place(self) -> bool:
+    def _took_place(self, wanted: ChunkState) -> bool:
         """Whether an earlier try, whose answer was lost, was committed after all."""
         with self._database.begin() as connection:
             found = Chunks(connection).get(self._chunk.id)
-        return found is not None and found.state in TERMINAL_CHUNK_STATES and found.attempt == self._chunk.attempt
+        return found is not None and found.state is wanted and found.attempt == self._chunk.attempt

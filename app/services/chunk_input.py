@@ -9,6 +9,7 @@ from app.domain.chunks import Chunk, ItemSpan
 from app.domain.input_lines import ItemDefaults, parse_object, read_item
 from app.domain.items import InputItem, ItemErrorCode, ItemFailed
 from app.domain.jsonl import Line, read_lines
+from app.errors import StorageUnavailable
 from app.ports import ObjectStore
 
 GAP_BYTES = 64 * 1024
@@ -30,18 +31,15 @@ def read_chunk_lines(
     """Stream the lines of a chunk with the place of each; memory holds one block and one line.
 
     Raises:
-        StorageUnavailable: the input cannot be read now.
+        StorageUnavailable: the input cannot be read now, or holds another number of lines there than was planned.
     """
-    if chunk.spans is None:
-        yield from _range_lines(storage, input_key, chunk, max_line_bytes)
-        return
-    for group in _neighbours(chunk.spans):
-        start, end = group[0].offset, group[-1].offset + group[-1].size_bytes
-        wanted = {span.offset: span for span in group}
-        with storage.open(input_key, start=start, length=end - start) as reader:
-            for line in read_lines(reader, max_line_bytes=max_line_bytes, start=start):
-                if line.offset in wanted:
-                    yield wanted[line.offset], line
+    n_read = 0
+    lines = _range_lines if chunk.spans is None else _span_lines
+    for place in lines(storage, input_key, chunk, max_line_bytes):
+        n_read += 1
+        yield place
+    if n_read != chunk.n_items:
+        raise StorageUnavailable(f"{input_key} holds {n_read} of the {chunk.n_items} items of chunk {chunk.id}")
 
 
 def read_chunk_items(
@@ -66,6 +64,18 @@ def _range_lines(
         lines = read_lines(reader, max_line_bytes=max_line_bytes, start=start)
         for index, line in enumerate(lines, start=chunk.first_index):
             yield ItemSpan(index=index, offset=line.offset, size_bytes=line.size_bytes, attempts=0), line
+
+
+def _span_lines(
+    storage: ObjectStore, input_key: str, chunk: Chunk, max_line_bytes: int
+) -> Iterator[tuple[ItemSpan, Line]]:
+    for group in _neighbours(chunk.spans or ()):
+        start, end = group[0].offset, group[-1].offset + group[-1].size_bytes
+        wanted = {span.offset: span for span in group}
+        with storage.open(input_key, start=start, length=end - start) as reader:
+            for line in read_lines(reader, max_line_bytes=max_line_bytes, start=start):
+                if line.offset in wanted:
+                    yield wanted[line.offset], line
 
 
 def _neighbours(spans: Sequence[ItemSpan]) -> Iterator[list[ItemSpan]]:

@@ -57,9 +57,9 @@ class ChunkResults:
             self._failed.append((outcome.index, line))
 
     @property
-    def n_missing(self) -> int:
-        """Items expected that have no outcome yet."""
-        return len(self._waiting)
+    def n_items(self) -> int:
+        """Items that have an outcome or will be tried again."""
+        return len(self._succeeded) + len(self._failed) + len(self._deferred)
 
     def outcome(self, *, device_s: float) -> ChunkOutcome:
         """The sums the chunk is closed with."""

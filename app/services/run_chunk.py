@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from enum import StrEnum
 
 import structlog
@@ -116,7 +117,8 @@ class _Attempt:
 
     def hand_back(self, error: Exception, *, count_as_death: bool) -> Ran:
         """Return the chunk to the dispatcher; where even that fails, its lease will run out."""
-        self._log.warning("chunk_handed_back", error=type(error).__name__, exc_info=error)
+        say = self._log.error if count_as_death else self._log.warning  # an error that has no name goes to Sentry
+        say("chunk_handed_back", error=type(error).__name__, exc_info=error)
         try:
             self._commit.handed_back(delay_s=HAND_BACK_DELAY_S, count_as_death=count_as_death)
         except DatabaseUnavailable:
@@ -132,12 +134,13 @@ class _Attempt:
         context = LineContext(self._job.dialect, self._job.id, self._job.model_version)
         results = ChunkResults(context, self._job.max_attempts)
         stats = RunStats()
-        for outcome in self._outcomes(results, stats, lease):
-            results.add(outcome)
+        with closing(self._outcomes(results, stats, lease)) as outcomes:
+            for outcome in outcomes:
+                results.add(outcome)
         if lease.is_lost():
             return Ran.LEASE_LOST
-        if results.n_missing:
-            raise RuntimeError(f"the engine gave no outcome for {results.n_missing} items")
+        if results.n_items != self._chunk.n_items:
+            raise RuntimeError(f"the engine gave outcomes for {results.n_items} of {self._chunk.n_items} items")
         self._finish(results, stats, started_s)
         return Ran.DONE
 
@@ -155,7 +158,9 @@ class _Attempt:
             "chunk_done", run_s=round(run_s, 3), device_s=round(stats.device_s, 3), n_items=self._chunk.n_items
         )
 
-    def _outcomes(self, results: ChunkResults, stats: RunStats, lease: LeaseKeeper) -> Iterator[ItemOutcome]:
+    def _outcomes(
+        self, results: ChunkResults, stats: RunStats, lease: LeaseKeeper
+    ) -> Generator[ItemOutcome, None, None]:
         """Outcomes of items that cannot run, and of those the engine ran."""
         if self._is_deadly:
             yield from self._convicted(results)

@@ -200,7 +200,7 @@ class _DiesOn:
         return self._runner.run(items=items, **asked)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("fault", ["too few", "too many", "of another chunk"])
+@pytest.mark.parametrize("fault", ["too few", "too many", "of another chunk", "reads nothing"])
 def test_an_engine_that_breaks_its_contract_never_loses_or_doubles_an_item(core: CoreMachine, fault: str) -> None:
     items = [good("a"), good("b")]
     job_id = core.planned(items)
@@ -216,6 +216,8 @@ class _Liar:
         self._fault = fault
 
     def run(self, **asked: object) -> Iterator[object]:
+        if self._fault == "reads nothing":
+            return iter(())
         outcomes = list(self._runner.run(**asked))  # type: ignore[arg-type]
         wrong = {
             "too few": outcomes[:-1],
@@ -254,6 +256,19 @@ def test_a_store_that_is_away_hands_the_chunk_back_and_accuses_nobody(core: Core
     assert {away.run(chunk_id) for chunk_id in chunk_ids} == {Ran.HANDED_BACK}
     assert all(core.chunk(chunk_id)["worker_deaths"] == 0 for chunk_id in chunk_ids)
     away.drive(job_id)
+    core.checker.check_job(job_id, expected_of(items))
+
+
+def test_an_input_that_comes_short_costs_no_item(core: CoreMachine) -> None:
+    items = [good("a"), good("b"), good("c")]
+    job_id = core.planned(items)
+    (chunk_id,) = core.granted(job_id)
+    core.sql("UPDATE chunks SET byte_end = byte_end - 80 WHERE id = :id", id=chunk_id)
+    short = core.chunk(chunk_id)["byte_end"]
+    assert core.run(chunk_id) is Ran.HANDED_BACK
+    assert core.chunk(chunk_id)["worker_deaths"] == 0
+    core.sql("UPDATE chunks SET byte_end = :end WHERE id = :id", end=short + 80, id=chunk_id)
+    core.drive(job_id)
     core.checker.check_job(job_id, expected_of(items))
 
 
@@ -318,6 +333,24 @@ def test_an_outcome_is_refused_under_another_token(core: CoreMachine) -> None:
     with core.wiring.database.begin() as connection:
         assert Outcomes(connection).part_totals(job_id) == {}
     assert core.chunk(chunk_id)["state"] == "running"
+
+
+def test_a_chunk_that_was_closed_by_a_stop_is_not_taken_for_our_commit(core: CoreMachine) -> None:
+    job_id = core.planned([good("a")])
+    (chunk_id,) = core.granted(job_id)
+    run_and_die(core, chunk_id, holder="worker-1")
+    with core.wiring.database.begin() as connection:
+        chunk = Chunks(connection).get(chunk_id)
+    assert chunk is not None
+    core.lease_runs_out(chunk_id)
+    core.window_closes(job_id)
+    core.look()
+    assert core.chunk(chunk_id)["state"] == "expired"
+    late = ChunkCommit(
+        core.wiring.database, job=core.job(job_id), chunk=chunk, token=chunk.lease_token or "", lease_s=1
+    )
+    with pytest.raises(LeaseLost):
+        late.done(outcome=OUTCOME, parts=[], recovery=None, run_s=0.1)
 
 
 def test_a_recovery_chunk_remembers_each_items_attempts(core: CoreMachine) -> None:
