@@ -17,7 +17,6 @@ from config.models import ModelSpec
 from config.queues import pool_of
 
 MOST_TRAILING_EMPTY_LINES = 100
-LINES_BETWEEN_TICKS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ def plan_input(*, wiring: Wiring, job: Job, reader: ObjectReader, tick: Callable
     """Read the whole input once, in flat memory.
 
     Args:
-        tick: called every few hundred lines; it renews the planner's lease, and raises where that is lost.
+        tick: called after every line; now and then it renews the planner's lease, and raises where that is lost.
     """
     settings = wiring.settings
     check = InputCheck(
@@ -51,8 +50,7 @@ def plan_input(*, wiring: Wiring, job: Job, reader: ObjectReader, tick: Callable
             cutter.add(line, check.model)
         if check.is_over_limit:
             break
-        if line.number % LINES_BETWEEN_TICKS == 0:
-            tick()
+        tick()
     check.finish()
     cutter.close()
     return InputPlan(check=check, model=cutter.model, pool=cutter.pool, chunks=cutter.chunks)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -76,10 +77,20 @@ class _Preparation:
         with self._wiring.storage.open(self._job.input_key) as reader:
             plan = plan_input(wiring=self._wiring, job=self._job, reader=reader, tick=self._renewal())
         problems = plan.check.problems or self._model_problems(plan.check.model)
-        return self._refuse(problems) if problems else self._queue(plan)
+        if problems:
+            return self.fail(problems[0].code, problems[0].message, problems)
+        return self._queue(plan)
 
-    def fail(self, code: str, message: str) -> Prepared:
-        values = {"failure": {"code": code, "message": message}, "n_items": 0, "finished_at": func.now()}
+    def fail(self, code: str, message: str, problems: Sequence[LineProblem] = ()) -> Prepared:
+        """Fail the job; nothing of it ran. Its inline input is swept when its results would be."""
+        life_s = self._job.output_expires_after_s or self._wiring.settings.results_retention_s
+        values = {
+            "validation_errors": [_storable(problem.as_dict()) for problem in problems],
+            "failure": {"code": code, "message": message},
+            "n_items": 0,
+            "finished_at": func.now(),
+            "results_expire_at": func.now() + timedelta(seconds=life_s),
+        }
         return self._settle(JobState.FAILED, values, Prepared.REFUSED)
 
     def give_back(self, *, counted: bool) -> None:
@@ -113,16 +124,6 @@ class _Preparation:
         else:
             return []
         return [LineProblem(1, "model_not_found", message, "body.model")]
-
-    def _refuse(self, problems: list[LineProblem]) -> Prepared:
-        """Fail the job; nothing of it ran."""
-        values = {
-            "validation_errors": [_storable(problem.as_dict()) for problem in problems],
-            "failure": {"code": problems[0].code, "message": problems[0].message},
-            "n_items": 0,
-            "finished_at": func.now(),
-        }
-        return self._settle(JobState.FAILED, values, Prepared.REFUSED)
 
     def _queue(self, plan: InputPlan) -> Prepared:
         values = {

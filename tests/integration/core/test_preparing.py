@@ -13,9 +13,10 @@ from seeded_work import good, input_file, mixed
 
 from app.domain.jobs import Dialect
 from app.domain.states import JobState
-from app.errors import StorageUnavailable
+from app.errors import ObjectMissing, StorageUnavailable
 from app.ports import ObjectReader
 from app.services.prepare_job import MOST_ATTEMPTS, Prepared
+from app.services.sweep_expired import sweep_expired
 
 
 def refusal(core: CoreMachine, content: bytes, dialect: Dialect = Dialect.OPENAI) -> list[tuple[int | None, str]]:
@@ -136,6 +137,16 @@ def test_an_input_on_which_planners_die_fails_in_the_end(core: CoreMachine) -> N
     core.sql("UPDATE jobs SET prepare_attempts = :most WHERE id = :id", most=MOST_ATTEMPTS, id=job_id)
     assert core.prepare(job_id) is Prepared.REFUSED
     assert core.job(job_id).state is JobState.FAILED
+
+
+def test_the_inline_input_of_a_refused_job_is_swept_in_the_end(core: CoreMachine) -> None:
+    job_id = core.submit([good("a")])
+    core.sql("UPDATE jobs SET prepare_attempts = :most WHERE id = :id", most=MOST_ATTEMPTS, id=job_id)
+    core.prepare(job_id)
+    core.sql("UPDATE jobs SET results_expire_at = results_expire_at - interval '31 days' WHERE id = :id", id=job_id)
+    sweep_expired(wiring=core.wiring)
+    with pytest.raises(ObjectMissing), core.wiring.storage.open(core.job(job_id).input_key):
+        pass
 
 
 def test_a_planner_that_was_overtaken_writes_nothing(core: CoreMachine) -> None:
