@@ -59,7 +59,7 @@ class ObjectStore(Protocol):
         ...
 
     def open(self, key: str, *, start: int = 0, length: int | None = None) -> AbstractContextManager[ObjectReader]:
-        """Open ``length`` bytes from ``start``.
+        """Open ``length`` bytes from ``start``; reading raises where the object holds fewer.
 
         Raises:
             ObjectMissing: there is no such key.

@@ -63,7 +63,8 @@ class S3Store:
         with _our_errors(key):
             response = self._client.get_object(self._bucket, key, offset=start, length=length or 0)
         try:
-            yield _CheckedReader(response, key=key, expected=int(response.headers.get("content-length", "0")))
+            announced = int(response.headers.get("content-length", "0"))
+            yield _CheckedReader(response, key=key, expected=announced if length is None else length)
         finally:
             response.close()
             response.release_conn()
@@ -105,7 +106,7 @@ class _HashingReader:
 
 
 class _CheckedReader:
-    """Reads a response and refuses one that ends before its announced length."""
+    """Reads a response and refuses one that ends before the length that was asked for or announced."""
 
     def __init__(self, response: Any, *, key: str, expected: int) -> None:
         self._response = response

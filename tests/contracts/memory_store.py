@@ -36,6 +36,8 @@ class MemoryStore:
         if key not in self._objects:
             raise ObjectMissing(f"there is no object {key}")
         content = self._objects[key][0]
+        if length is not None and len(content) < start + length:
+            raise StorageUnavailable(f"{key} ends {start + length - len(content)} bytes early")
         yield io.BytesIO(content[start:] if length is None else content[start : start + length])
 
     def delete(self, keys: Iterable[str]) -> None:

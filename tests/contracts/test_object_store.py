@@ -80,6 +80,12 @@ def test_a_range_is_exactly_what_was_asked_for(store: ObjectStore, prefix: str, 
     assert read(store, prefix + "digits", start=start, length=length) == wanted
 
 
+def test_an_object_with_fewer_bytes_than_asked_for_is_not_read_in_silence(store: ObjectStore, prefix: str) -> None:
+    store.put(f"{prefix}short", io.BytesIO(b"0123456789"))
+    with pytest.raises(StorageUnavailable):
+        read(store, f"{prefix}short", start=4, length=7)
+
+
 def test_reading_piece_by_piece_gives_the_whole_and_then_nothing(store: ObjectStore, prefix: str) -> None:
     content = bytes(range(256)) * 1000
     store.put(prefix + "object", io.BytesIO(content))
