@@ -81,7 +81,7 @@ class ChaosRig:
         (child,) = psutil.Process(self.stack.pid(worker)).children()
         return int(child.pid)
 
-    def redis(self) -> redis.Redis:
+    def redis(self) -> redis.Redis[bytes]:
         return redis.Redis.from_url(self.settings.redis_url)
 
     def purge_device_queues(self) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 from seeded_work import Expected
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, RowMapping, text
 
 from app.db.session import Database
 from app.domain.jobs import Dialect
@@ -27,8 +27,6 @@ from app.ports import ObjectStore
 OVERDUE_GRACE_S = 15
 LEASE_GRACE_S = 15
 PART_OUTCOMES = ("succeeded", "failed", "cancelled", "expired")
-
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +109,7 @@ class Checker:
         assert len(found) == len(lines), f"{job_id} has an item twice"
         return found
 
-    def _part_problems(self, job: Row, parts: Sequence[Row], lines: list[ResultLine]) -> Iterator[str]:
+    def _part_problems(self, job: RowMapping, parts: Sequence[RowMapping], lines: list[ResultLine]) -> Iterator[str]:
         """Compare each part with its row; collects the lines by the way."""
         for part in parts:
             try:
@@ -128,7 +126,7 @@ class Checker:
                 yield f"part {part['seq']} of outcome {part['outcome']} holds another outcome"
             lines += held
 
-    def _line_problems(self, job: Row, lines: Sequence[ResultLine]) -> Iterator[str]:
+    def _line_problems(self, job: RowMapping, lines: Sequence[ResultLine]) -> Iterator[str]:
         """Every item of the input has its line once, under its own custom_id."""
         asked = dict(enumerate(self._custom_ids(job["input_key"])))
         answered = Counter(line.index for line in lines)
@@ -162,7 +160,7 @@ class Checker:
         return True
 
 
-def _lines_of(job: Row, part: Row, content: bytes) -> Iterator[ResultLine]:
+def _lines_of(job: RowMapping, part: RowMapping, content: bytes) -> Iterator[ResultLine]:
     context = LineContext(Dialect(job["dialect"]), job["id"], job["model_version"])
     for stored in content.splitlines(keepends=True) if b"\r" not in content else _split(content):
         line = orjson.loads(to_native(stored, outcome=part["outcome"], context=context))
@@ -180,7 +178,7 @@ def _split(content: bytes) -> Iterator[bytes]:
     return (line + b"\n" for line in content.removesuffix(b"\n").split(b"\n"))
 
 
-def _chunk_problems(chunks: Iterable[Row]) -> Iterator[str]:
+def _chunk_problems(chunks: Iterable[RowMapping]) -> Iterator[str]:
     for chunk in chunks:
         name = f"chunk {chunk['ordinal']}"
         if chunk["state"] not in {"done", "split", "cancelled", "expired"}:
@@ -194,7 +192,7 @@ def _chunk_problems(chunks: Iterable[Row]) -> Iterator[str]:
             yield f"{name} failed {chunk['n_failed']} items but names {chunk['errors_by_code']}"
 
 
-def _count_problems(job: Row, chunks: Iterable[Row], lines: Sequence[ResultLine]) -> Iterator[str]:
+def _count_problems(job: RowMapping, chunks: Iterable[RowMapping], lines: Sequence[ResultLine]) -> Iterator[str]:
     """The counters of a job, of its chunks and of its parts are one and the same."""
     held = dict.fromkeys(PART_OUTCOMES, 0) | Counter(line.status for line in lines)
     kept = job["final"]["counts"]
@@ -229,7 +227,7 @@ def _wrong_end(state: str, counts: Mapping[str, int]) -> str | None:
     return f"it ended {state} with {dict(counts)}" if wrong[JobState(state)] else None
 
 
-def _history_problems(job: Row, events: Sequence[Row]) -> Iterator[str]:
+def _history_problems(job: RowMapping, events: Sequence[RowMapping]) -> Iterator[str]:
     """The events of a job tell one way from ``validating`` to its state, each step allowed."""
     current = JobState.VALIDATING
     for event in (event for event in events if event["kind"] == "state"):
@@ -251,7 +249,7 @@ def _expectation_problems(lines: Iterable[ResultLine], expected: Mapping[str, Ex
             yield f"item {line.custom_id!r} should be {wanted} and is {got}"
 
 
-def _file_problems(job: Row, parts: Sequence[Row], files: Sequence[Row]) -> Iterator[str]:
+def _file_problems(job: RowMapping, parts: Sequence[RowMapping], files: Sequence[RowMapping]) -> Iterator[str]:
     if job["dialect"] != Dialect.OPENAI:
         return
     sizes = {file["id"]: file["size_bytes"] for file in files}
@@ -304,9 +302,9 @@ def _referenced_keys(connection: Connection) -> list[tuple[str, str]]:
     return [(row["object_key"], row["owner"]) for row in _all(connection, named, ended=sorted(TERMINAL_JOB_STATES))]
 
 
-def _all(connection: Connection, statement: str, **values: Any) -> Sequence[Row]:
+def _all(connection: Connection, statement: str, **values: Any) -> Sequence[RowMapping]:
     return connection.execute(text(statement), values).mappings().all()
 
 
-def _one(connection: Connection, statement: str, **values: Any) -> Row:
+def _one(connection: Connection, statement: str, **values: Any) -> RowMapping:
     return connection.execute(text(statement), values).mappings().one()

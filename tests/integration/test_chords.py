@@ -50,15 +50,15 @@ def sender(servers: dict[str, str], queue: str) -> Iterator[Celery]:
 
 
 @pytest.fixture
-def counters(servers: dict[str, str]) -> Iterator[redis.Redis]:
+def counters(servers: dict[str, str]) -> Iterator[redis.Redis[bytes]]:
     with redis.Redis.from_url(servers["NIGHTSHIFT_REDIS_URL"]) as client:
         yield client
 
 
 @pytest.fixture
-def bodies(counters: redis.Redis) -> Callable[[str], int]:
+def bodies(counters: redis.Redis[bytes]) -> Callable[[str], int]:
     """How often the body of a wave ran."""
-    return lambda wave: int(counters.get(f"body:{wave}") or 0)  # type: ignore[arg-type]  # not the asynchronous client
+    return lambda wave: int(counters.get(f"body:{wave}") or 0)
 
 
 def send(sender: Celery, n_headers: int, *, header: str = "pin.header") -> str:
@@ -70,21 +70,23 @@ def send(sender: Celery, n_headers: int, *, header: str = "pin.header") -> str:
 
 @pytest.mark.parametrize("n_headers", [1, 2, 5])
 def test_a_chord_whose_headers_ignore_their_results_calls_its_body_once(
-    sender: Celery, counters: redis.Redis, bodies: Callable[[str], int], n_headers: int
+    sender: Celery, counters: redis.Redis[bytes], bodies: Callable[[str], int], n_headers: int
 ) -> None:
     wave = send(sender, n_headers)
     wait_until(lambda: bodies(wave) > 0, timeout_s=40, what="the body")
     behind = send(sender, 1)
     wait_until(lambda: bodies(behind) > 0, timeout_s=20, what="the body behind it")
     assert bodies(wave) == 1
-    assert int(counters.get(f"header:{wave}") or 0) == n_headers  # type: ignore[arg-type]  # as above
+    assert int(counters.get(f"header:{wave}") or 0) == n_headers
 
 
-def test_headers_leave_no_result_behind(sender: Celery, counters: redis.Redis, bodies: Callable[[str], int]) -> None:
-    before = set(counters.keys("celery-task-meta-*"))  # type: ignore[arg-type]  # as above
+def test_headers_leave_no_result_behind(
+    sender: Celery, counters: redis.Redis[bytes], bodies: Callable[[str], int]
+) -> None:
+    before = set(counters.keys("celery-task-meta-*"))
     wave = send(sender, 3)
     wait_until(lambda: bodies(wave) > 0, timeout_s=20, what="the body")
-    assert set(counters.keys("celery-task-meta-*")) == before  # type: ignore[arg-type]  # as above
+    assert set(counters.keys("celery-task-meta-*")) == before
 
 
 def test_a_header_that_returns_early_without_work_counts_as_well(sender: Celery, bodies: Callable[[str], int]) -> None:

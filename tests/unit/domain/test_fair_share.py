@@ -110,7 +110,7 @@ def test_nobody_waits_longer_than_the_others_work_allows(costs: list[float]) -> 
             job.n_ready = 1
         (chosen,) = share.allot(jobs, 1)
         last = chosen.mean_chunk_s
-        waited_s.update({job.job_id: last for job in jobs})  # type: ignore[misc]  # seconds, not counts
+        waited_s.update({job.job_id: last for job in jobs})
         waited_s[chosen.job_id] = 0
         assert max(waited_s.values()) <= bound_s
 
