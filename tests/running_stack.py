@@ -82,9 +82,9 @@ class RunningStack:
         self.stack.restart(name)
 
     def wait_for_new_pid(self, name: str, old_pid: int, *, timeout_s: float = 30) -> int:
-        """Wait until supervisor has started a process again."""
-        self.wait_until(lambda: self.pids().get(name, old_pid) != old_pid, timeout_s=timeout_s, what=f"new {name}")
-        return self.pids()[name]
+        """Wait until a process was started again and has written its pid."""
+        self.wait_until(lambda: self.pid(name) != old_pid, timeout_s=timeout_s, what=f"new pid of {name}")
+        return self.pid(name)
 
     def wait_until_ready(self, *, timeout_s: float = 60) -> None:
         """Wait until the API says that every backing service answers."""

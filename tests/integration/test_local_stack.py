@@ -12,12 +12,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import psutil
 import psycopg2
 import pytest
 import redis
+from nightshift_local.errors import StackError
 from nightshift_local.home import PROJECT_ROOT, Home
 from nightshift_local.leftovers import stack_processes
 from nightshift_local.stack import Stack
@@ -125,7 +127,7 @@ def test_a_killed_server_comes_back_with_its_data(stack: RunningStack, name: str
         stack.wait_for_new_pid(name, old_pid)
         stack.wait_until_ready()
 
-        assert stack.pid(name) == stack.pids()[name]
+        assert stack.pid(name) == stack.pids()[name] != old_pid
         assert client.get(f"/v1/files/{file_id}/content").content == content
 
 
@@ -147,7 +149,7 @@ def test_a_killed_process_of_ours_is_started_again(stack: RunningStack, name: st
 
     new_pid = stack.wait_for_new_pid(name, old_pid)
 
-    assert stack.pid(name) == new_pid
+    assert stack.pids()[name] == new_pid
     stack.wait_until_ready()
 
 
@@ -212,6 +214,15 @@ def test_a_folder_of_somebody_else_is_refused_with_a_sentence() -> None:
 
     assert said.returncode == 1
     assert "Set NIGHTSHIFT_HOME to a folder that you own" in said.stderr
+
+
+def test_a_full_disk_is_named(empty_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=30 * 2**20))
+
+    with pytest.raises(StackError, match="has 30 MiB free and the stack needs 500"):
+        Stack(Home(empty_home), lambda _line: None).up(servers_only=True)
+
+    assert stack_processes(Home(empty_home)) == []
 
 
 def test_ps_and_down_without_a_stack_say_so(empty_home: Path) -> None:

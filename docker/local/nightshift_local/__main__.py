@@ -113,6 +113,6 @@ if __name__ == "__main__":
     _speak_to_loopback_directly()
     try:
         main()
-    except StackError as error:
+    except (StackError, OSError) as error:
         _say(f"\nerror: {error}")
         sys.exit(1)

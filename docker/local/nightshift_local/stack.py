@@ -41,6 +41,8 @@ from nightshift_local.supervision import ProcessState, Supervisor
 _API_READY_S = 90
 _ONE_SHOT_TIMEOUT_S = 120
 _SHUTDOWN_S = 20
+# Empty data folders take 150 MiB; RabbitMQ stops all publishers below 200 MB.
+_NEEDED_MIB = 500
 _EDGE = ("beat", "flower", "api", "dispatcher")
 _PORT_NAMES = ("postgres", "redis", *rabbitmq_server.PORT_NAMES, *s3_server.PORT_NAMES, *processes.PORT_NAMES)
 
@@ -141,6 +143,7 @@ class Stack:
 
     def _prepare_fresh(self) -> Plan:
         """Clear what an earlier stack left, choose ports, write all configuration, start supervisor."""
+        self._check_disk()
         end_processes(stack_processes(self.home))
         installation = self._choose_broker()
         self._remember_broker(installation)
@@ -153,6 +156,14 @@ class Stack:
             list(pool.map(lambda server: server.prepare(), plan.servers))
         self._supervisor().start(plan.programs)
         return plan
+
+    def _check_disk(self) -> None:
+        free_mib = shutil.disk_usage(self.home.root).free // 2**20
+        if free_mib < _NEEDED_MIB:
+            raise StackError(
+                f"The disk under {self.home.root} has {free_mib} MiB free and the stack needs {_NEEDED_MIB}. "
+                "Free some space, or set NIGHTSHIFT_HOME to a folder on another disk."
+            )
 
     def _choose_broker(self) -> RabbitInstallation | None:
         if os.environ.get("NIGHTSHIFT_BROKER") == "redis":
@@ -287,7 +298,7 @@ class Stack:
             with contextlib.suppress(OSError):
                 self._stop_in_order(supervisor)
                 supervisor.shut_down()
-        _wait_for_end(self.home)
+                _wait_for_end(self.home)
         end_processes(stack_processes(self.home))
         for pid_file in self.home.pids.glob("*.pid"):
             pid_file.unlink()

@@ -130,7 +130,10 @@ class Supervisor:
                 supervisor.startProcess(name, False)
         except xmlrpc.client.Fault as fault:
             if fault.faultCode != Faults.ALREADY_STARTED:
-                raise StackError(f"{name} cannot be started: {fault.faultString}") from fault
+                raise StackError(
+                    f"{name} cannot be started ({fault.faultString}). Where the configuration changed since the "
+                    "stack was started, run `make down` first."
+                ) from fault
 
     def stop_programs(self, names: Sequence[str], *, timeout_s: float) -> None:
         """Stop several programs side by side and wait for them; supervisor kills those that do not obey."""

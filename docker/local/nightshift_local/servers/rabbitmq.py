@@ -87,7 +87,7 @@ class RabbitMQ:
                 cwd=self.data,
                 env=self.node_environment(),
                 port=self.port,
-                stop_wait_s=30,
+                stop_wait_s=15,
             ),
         ]
 
