@@ -18,6 +18,7 @@ from psycopg2.extensions import connection as PgConnection  # noqa: N812 - a cla
 from sqlalchemy.engine import make_url
 
 from app.db.notify import CHANNEL
+from app.db.session import network_options
 from app.errors import BrokerUnavailable, DatabaseUnavailable
 from app.metrics import start_metrics_server
 from app.observability.sentry import init_sentry
@@ -38,7 +39,8 @@ class Leadership:
     """One database session that holds the leader's lock and hears NOTIFY; both end with the session."""
 
     def __init__(self, url: str, *, connect_timeout_s: float) -> None:
-        self._url = make_url(url)
+        # As libpq reads it: an address may say more than where, for example ``?sslmode=verify-full``.
+        self._dsn = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
         self._connect_timeout_s = connect_timeout_s
         self._session: PgConnection | None = None
         self.is_leader = False
@@ -82,16 +84,10 @@ class Leadership:
             self._session = None
 
     def _connect(self) -> PgConnection:
-        url = self._url
         self._session = psycopg2.connect(
-            host=url.host,
-            port=url.port,
-            user=url.username,
-            password=url.password,
-            dbname=url.database,
-            connect_timeout=max(1, int(self._connect_timeout_s)),
+            self._dsn,
             application_name="nightshift-dispatcher",
-            keepalives_idle=10,
+            **network_options(connect_timeout_s=self._connect_timeout_s),
         )
         self._session.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
         with self._session.cursor() as cursor:

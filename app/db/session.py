@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -12,6 +13,18 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from app.errors import DatabaseUnavailable
 
 RETRY_AFTER_S = 2.0
+PEER_SILENCE_S = 30
+
+
+def network_options(*, connect_timeout_s: float) -> dict[str, Any]:
+    """Options of libpq that end a connection whose other side went without a word; by default it takes hours."""
+    return {
+        "connect_timeout": max(1, int(connect_timeout_s)),
+        "keepalives_idle": PEER_SILENCE_S // 3,
+        "keepalives_interval": PEER_SILENCE_S // 3,
+        "keepalives_count": 2,
+        "tcp_user_timeout": PEER_SILENCE_S * 1000,
+    }
 
 
 class Database:
@@ -32,7 +45,7 @@ class Database:
             max_overflow=pool_size,
             pool_timeout=5,
             pool_pre_ping=True,
-            connect_args={"connect_timeout": max(1, int(connect_timeout_s)), "options": options},
+            connect_args={**network_options(connect_timeout_s=connect_timeout_s), "options": options},
         )
         return cls(engine)
 

@@ -62,6 +62,12 @@ def test_the_other_takes_over_when_the_leaders_session_is_ended(
     assert not first.acquire()
 
 
+def test_what_the_address_says_beside_the_place_is_heeded(core: CoreMachine) -> None:
+    address = f"{core.wiring.settings.database_url}?sslmode=no-such-mode"
+    with pytest.raises(psycopg2.OperationalError, match="sslmode"):
+        Leadership(address, connect_timeout_s=5).acquire()
+
+
 def test_a_submitted_job_wakes_the_leader(core: CoreMachine, pair: tuple[Leadership, Leadership]) -> None:
     first, _ = pair
     submitting = threading.Timer(0.2, lambda: core.submit([good("a")]))
