@@ -14,7 +14,7 @@ MESSAGE_VERSION = 1
 
 
 class NightshiftTask(Task):
-    """A task whose arguments are ids; they are bound to every log line it writes."""
+    """A task whose arguments, if any, are ids; they are bound to every log line it writes."""
 
     abstract = True
     ignore_result = True

@@ -5,16 +5,17 @@ from __future__ import annotations
 from app.services import sweep_expired as expired
 from app.services import sweep_orphans as orphans
 from app.wiring import process_wiring
+from tasks.base import NightshiftTask
 from tasks.celery_app import app
 
 
-@app.task(name="nightshift.sweep_expired")
+@app.task(name="nightshift.sweep_expired", base=NightshiftTask)
 def sweep_expired() -> None:
     """Delete the objects of expired files and results."""
     expired.sweep_expired(wiring=process_wiring())
 
 
-@app.task(name="nightshift.sweep_orphans")
+@app.task(name="nightshift.sweep_orphans", base=NightshiftTask)
 def sweep_orphans() -> None:
     """Delete objects that no row names."""
     orphans.sweep_orphans(wiring=process_wiring())

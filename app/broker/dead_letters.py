@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from amqp.exceptions import AMQPError
-from kombu import Connection
 from kombu.exceptions import OperationalError
 
+from app.broker.connections import broker_connection
 from app.errors import BrokerUnavailable
 from config.queues import dead_letter_queue
 from config.settings import Settings
@@ -23,7 +23,7 @@ def drain_dead_letters(settings: Settings, handle: Callable[[Mapping[str, Any]],
         BrokerUnavailable: the broker does not answer, or the queue was never declared.
     """
     try:
-        with Connection(settings.broker_url, connect_timeout=settings.connect_timeout_s) as connection:
+        with broker_connection(settings, heartbeat_s=0) as connection:
             queue = dead_letter_queue()(connection.default_channel)
             for n_read in range(at_most):
                 message = queue.get(no_ack=False)
