@@ -16,7 +16,7 @@ from app.db.session import Database
 from app.errors import BrokerUnavailable
 from app.installation.checks import Check, failed, ok, warning
 from app.storage.s3 import S3Store
-from config.queues import CONTROL_QUEUE, DEAD_LETTER_QUEUE, POLICY_NAME, all_queues, sync_lane_queue
+from config.queues import CONTROL_QUEUE, DEAD_LETTER_QUEUE, POLICY_NAME, all_queues, pool_of, sync_lane_queue
 from config.settings import Settings
 
 OLDEST_POSTGRES = 14
@@ -133,5 +133,5 @@ def _work_queues(settings: Settings) -> list[str]:
 
 
 def _sync_queues(settings: Settings) -> list[str]:
-    pools = sorted({name.split(".", 1)[0] for name in settings.queues})
+    pools = sorted({pool_of(name) for name in settings.queues})
     return [sync_lane_queue(pool).name for pool in pools]

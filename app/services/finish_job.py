@@ -19,6 +19,7 @@ from app.db.repositories.files import Files
 from app.db.repositories.jobs import Jobs
 from app.db.repositories.outcomes import Outcomes, Tally
 from app.domain.chunks import Chunk, NewPart
+from app.domain.files import OUTPUT_PURPOSE
 from app.domain.ids import batch_id, new_id
 from app.domain.jobs import Counts, Dialect, Job
 from app.domain.states import STOPPED_CHUNK, TERMINAL_JOB_STATES, JobState, final_state
@@ -27,7 +28,6 @@ from app.services.job_details import details_from
 from app.services.never_ran import store_never_ran
 from app.wiring import Wiring
 
-RESULT_PURPOSE = "batch_output"
 PART_OUTCOMES = ("succeeded", "failed", "cancelled", "expired")
 
 
@@ -138,7 +138,7 @@ def _result_files(
             file = Files(connection).add(
                 file_id=new_id("file-"),
                 tenant_id=job.tenant_id,
-                purpose=RESULT_PURPOSE,
+                purpose=OUTPUT_PURPOSE,
                 filename=f"{batch_id(job.id)}_{kind}.jsonl",
                 size_bytes=size_bytes,
                 expires_after_s=expires_after_s,

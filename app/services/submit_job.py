@@ -10,6 +10,7 @@ from app.db.notify import notify
 from app.db.repositories.files import Files
 from app.db.repositories.jobs import Jobs
 from app.db.session import Database
+from app.domain.files import BATCH_PURPOSE
 from app.domain.ids import new_id
 from app.domain.inline_items import inline_lines
 from app.domain.jobs import JobDetails, JobRequest
@@ -85,8 +86,8 @@ def _file_input(database: Database, tenant_id: str, request: JobRequest) -> dict
         except NotFound as error:
             message = f"There is no file {request.input_file_id[:80]!r}; upload it with POST /v1/files."
             raise InvalidRequest(message, param=param) from error
-    if file.purpose != "batch" or file.object_key is None:
-        message = f"File {file.id} has purpose {file.purpose!r}; a job's input needs purpose 'batch'."
+    if file.purpose != BATCH_PURPOSE or file.object_key is None:
+        message = f"File {file.id} has purpose {file.purpose!r}; a job's input needs purpose {BATCH_PURPOSE!r}."
         raise InvalidRequest(message, param=param)
     return {"input_file_id": file.id, "input_key": file.object_key, "input_size_bytes": file.size_bytes}
 
