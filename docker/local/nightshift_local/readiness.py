@@ -30,15 +30,15 @@ def wait_until_ready(
         StackError: it died several times, or the time is over; names process, port, log and what was met.
     """
     deadline = time.monotonic() + timeout_s
-    seen_pids: set[int] = set()
+    starts: set[int] = set()
     while True:
         try:
             return probe()
         except NotReady as reason:
             state = _state_of(supervisor, program.name)
-            seen_pids.add(state.pid)
-            deaths = len(seen_pids - {0}) - 1
-            if deaths >= _DEATHS_TO_GIVE_UP or state.state == "fatal" or time.monotonic() > deadline:
+            # Not pids: a process that dies at once is seldom caught alive.
+            starts.add(state.started_at)
+            if len(starts) > _DEATHS_TO_GIVE_UP or state.state == "fatal" or time.monotonic() > deadline:
                 raise StackError(explain_failure(home, program, state, str(reason))) from reason
         time.sleep(_POLL_S)
 

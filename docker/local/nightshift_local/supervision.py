@@ -73,11 +73,13 @@ class ProcessState:
     Attributes:
         state: supervisor's word in lower case: running, starting, backoff, stopped, stopping, exited, fatal.
         pid: 0 where nothing runs.
+        started_at: Unix seconds of the last start; 0 before the first.
     """
 
     name: str
     state: str
     pid: int
+    started_at: int
     description: str
 
 
@@ -207,6 +209,7 @@ def _process_state(info: dict[str, Any]) -> ProcessState:
         name=info["name"],
         state=str(info["statename"]).lower(),
         pid=info["pid"] if alive else 0,
+        started_at=info["start"],
         description=info["description"] or info["spawnerr"],
     )
 
