@@ -122,8 +122,11 @@ def to_native(line: bytes, *, outcome: str, context: LineContext) -> bytes:
     return orjson.dumps(shown) + b"\n"
 
 
-def _usage_of(body: Any) -> dict[str, int]:
-    usage = body.get("usage") or {} if isinstance(body, dict) else {}
+def _usage_of(body: Any) -> dict[str, int] | None:
+    """The usage a stored body tells; None where its endpoint tells none."""
+    usage = body.get("usage") if isinstance(body, dict) else None
+    if not isinstance(usage, dict):
+        return None
     return {
         "input_tokens": usage.get("prompt_tokens", 0),
         "output_tokens": usage.get("completion_tokens", 0),

@@ -12,7 +12,7 @@ from workers.engines.echo import EchoEngine
 
 
 class EngineRegistry:
-    """Loads and keeps engines. Thread-safe; whoever asks while a model loads waits for it."""
+    """Loads and keeps engines. Thread-safe; whoever asks while a model loads waits for that model, and for no other."""
 
     def __init__(self, models: Mapping[str, ModelSpec], *, pool: str, device: str) -> None:
         """Know the models without loading any.
@@ -25,7 +25,9 @@ class EngineRegistry:
         self._pool = pool
         self._device = device
         self._engines: dict[tuple[str, str], AnyEngine] = {}
-        self._loading = threading.Lock()
+        self._loading = {
+            (spec.alias, version): threading.Lock() for spec in models.values() for version in spec.versions
+        }
 
     def engine(self, *, model: str, version: str, endpoint: str) -> AnyEngine:
         """Return the engine that answers ``endpoint`` with this model version, loading it if need be.
@@ -55,7 +57,7 @@ class EngineRegistry:
 
     def _loaded(self, spec: ModelSpec, version: str) -> AnyEngine:
         key = (spec.alias, version)
-        with self._loading:
+        with self._loading[key]:
             if key not in self._engines:
                 self._engines[key] = _load(spec, spec.versions[version], device=self._device)
             return self._engines[key]
