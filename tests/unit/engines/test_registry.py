@@ -1,51 +1,36 @@
-"""Which engine answers, and who waits for its loading."""
+"""Loading models: what is wrong with an installation is never an item's fault."""
 
 from __future__ import annotations
 
-import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from app.errors import ModelNotFound
-from config.models import load_models
-from workers.engines import registry as registry_module
-from workers.engines.echo import EchoEngine
+import config
+from config.models import ModelSpec, load_models
+from workers.engines.base import ModelUnloadable
 from workers.engines.registry import EngineRegistry
 
-MODELS = load_models(Path(registry_module.__file__).parents[2] / "config" / "models.yaml")
+
+@pytest.fixture
+def broken(tmp_path: Path) -> ModelSpec:
+    """The embedding model, whose folder holds something else."""
+    spec = load_models(Path(config.__file__).with_name("models.yaml"))["all-MiniLM-L6-v2"]
+    (tmp_path / "config.json").write_text("not json")
+    stable = replace(spec.versions[spec.stable_version], package=None, path=str(tmp_path))
+    return replace(spec, versions={spec.stable_version: stable})
 
 
-def test_a_model_that_is_ready_does_not_wait_for_one_that_loads(monkeypatch: pytest.MonkeyPatch) -> None:
-    loading, go_on = threading.Event(), threading.Event()
-    load = registry_module._load
-
-    def slow_load(spec, version, *, device):  # type: ignore[no-untyped-def]
-        if spec.engine != "echo":
-            loading.set()
-            assert go_on.wait(10)
-            return EchoEngine()
-        return load(spec, version, device=device)
-
-    monkeypatch.setattr(registry_module, "_load", slow_load)
-    engines = EngineRegistry(MODELS, pool="cpu", device="cpu")
-    warming = threading.Thread(target=engines.warm)
-    warming.start()
-    assert loading.wait(10)
-
-    try:
-        assert isinstance(engines.engine(model="echo", version="v1", endpoint="/v1/echo"), EchoEngine)
-    finally:
-        go_on.set()
-        warming.join()
-
-    assert set(engines.warm_aliases()) == {"all-MiniLM-L6-v2", "echo"}
+def test_files_that_the_library_cannot_read_make_the_model_unloadable(broken: ModelSpec) -> None:
+    engines = EngineRegistry({broken.alias: broken}, pool="cpu", device="cpu")
+    with pytest.raises(ModelUnloadable, match=broken.alias):
+        engines.engine(model=broken.alias, version=broken.stable_version, endpoint="/v1/embeddings")
 
 
-@pytest.mark.parametrize(
-    ("model", "version", "endpoint"),
-    [("nobody", "v1", "/v1/echo"), ("echo", "v9", "/v1/echo"), ("echo", "v1", "/v1/embeddings")],
-)
-def test_what_nobody_serves_is_refused(model: str, version: str, endpoint: str) -> None:
-    with pytest.raises(ModelNotFound):
-        EngineRegistry(MODELS, pool="cpu", device="cpu").engine(model=model, version=version, endpoint=endpoint)
+def test_a_model_that_cannot_be_loaded_stands_in_no_others_way(broken: ModelSpec) -> None:
+    echo = replace(broken, alias="echo", engine="echo")
+    engines = EngineRegistry({broken.alias: broken, "echo": echo}, pool="cpu", device="cpu")
+    with pytest.raises(ModelUnloadable):
+        engines.warm()
+    assert engines.warm_aliases() == ("echo",)
