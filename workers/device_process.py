@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import NoReturn
 
 import structlog
 
@@ -54,7 +55,7 @@ class DeviceProcess:
         lane = SyncLaneServer(wiring.settings, pool=pool_of(self._queue), engines=engines, device_lock=device_lock)
         self._thread("load-models", lambda: _load(engines))
         self._thread("heartbeat", lambda: self._beat(wiring, engines))
-        self._thread("sync-lane", lane.run)
+        self._thread("sync-lane", lambda: _serve(lane))
 
     def stop(self, **_signal: object) -> None:
         """Say goodbye, so that nobody waits for the silence."""
@@ -82,6 +83,8 @@ class DeviceProcess:
                 is_new = False
             except DatabaseUnavailable:
                 log.warning("heartbeat_failed", queue=self._queue)
+            except Exception:  # such as tables that are just being migrated: a worker that works must not fall silent
+                log.exception("heartbeat_failed", queue=self._queue)
             if self._stopped.wait(wiring.settings.worker_silence_s / BEATS_PER_SILENCE):
                 return
 
@@ -93,6 +96,18 @@ def _load(engines: EngineRegistry) -> None:
         log.error("model_unloadable", error=error.message)  # noqa: TRY400  the message says all
     else:
         log.info("models_loaded", models=engines.warm_aliases())
+
+
+def _serve(lane: SyncLaneServer) -> None:
+    try:
+        lane.run()
+    except DeviceLost as error:
+        _end_without_device(error)
+
+
+def _end_without_device(error: DeviceLost) -> NoReturn:
+    log.critical("device_lost", error=error.message)
+    os._exit(EXIT_DEVICE_LOST)
 
 
 class ReplacedWhenDeviceIsLost:
@@ -124,5 +139,4 @@ class ReplacedWhenDeviceIsLost:
                 on_oversize=on_oversize,
             )
         except DeviceLost as error:
-            log.critical("device_lost", error=error.message)
-            os._exit(EXIT_DEVICE_LOST)
+            _end_without_device(error)

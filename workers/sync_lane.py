@@ -21,10 +21,13 @@ from app.ports import RunStats
 from config.queues import sync_lane_queue
 from config.settings import Settings
 from workers.device_lock import DeviceLock
+from workers.engines.base import DeviceLost
 from workers.engines.registry import EngineRegistry
 from workers.window_runner import WindowRunner
 
 log = structlog.get_logger(__name__)
+
+_UNUSABLE = {"error": {"code": ItemErrorCode.INTERNAL, "message": "the model cannot be used at present"}}
 
 
 class SyncLaneServer(ReconnectingConsumer):
@@ -56,11 +59,21 @@ class SyncLaneServer(ReconnectingConsumer):
         message.ack()
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Run a request; a bug it meets costs that request its answer, not the lane its thread.
+
+        Raises:
+            DeviceLost: only a new process can go on.
+        """
         try:
             outcome = self._run(request)
+        except DeviceLost:
+            raise
         except NightshiftError as error:
             log.warning("sync_request_failed", code=error.code, error=error.message)
-            return {"error": {"code": ItemErrorCode.INTERNAL, "message": "the model cannot be used at present"}}
+            return _UNUSABLE
+        except Exception:
+            log.exception("sync_request_failed", code="internal")
+            return _UNUSABLE
         if isinstance(outcome, ItemFailed):
             return {"error": {"code": outcome.code, "message": outcome.message}}
         return _as_reply(outcome)

@@ -29,6 +29,7 @@ from app.wiring import Wiring
 from config.queues import sync_lane_queue, sync_queue
 from config.settings import Settings
 from workers.device_lock import DeviceLock
+from workers.engines.echo import EchoEngine
 from workers.engines.registry import EngineRegistry
 from workers.sync_lane import SyncLaneServer
 
@@ -125,6 +126,20 @@ def test_an_unknown_model_or_route_is_no_crash(serve: Any, lane: KombuSyncLane, 
     for wrong in ({"model": "absent"}, {"version": "v9"}, {"endpoint": "/v1/embeddings"}):
         reply = lane.call(pool=pool, request={**ECHO, **wrong, "body": {"input": "x"}}, timeout_s=20)
         assert reply["error"]["code"] == "model_not_found"
+
+
+def test_a_bug_on_one_request_leaves_the_lane_alive(
+    serve: Any, lane: KombuSyncLane, pool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumbles(*_arguments: object, **_options: object) -> None:
+        raise ZeroDivisionError
+
+    serve()
+    with monkeypatch.context() as patch:
+        patch.setattr(EchoEngine, "prepare", stumbles)
+        assert _ask(lane, pool, "hello")["code"] == "internal"
+
+    assert _ask(lane, pool, "hello") == "hello"
 
 
 def test_without_a_worker_the_call_ends_at_its_deadline(lane: KombuSyncLane, pool: str) -> None:

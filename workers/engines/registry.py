@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 
-from app.errors import ModelNotFound
+from app.errors import ModelNotFound, NightshiftError
 from config.models import ModelSpec, ModelVersion
-from workers.engines.base import AnyEngine
+from workers.engines.base import AnyEngine, ModelUnloadable
 from workers.engines.echo import EchoEngine
 
 
@@ -46,10 +46,20 @@ class EngineRegistry:
         return self._loaded(spec, version)
 
     def warm(self) -> None:
-        """Load the stable version of every model of this pool."""
+        """Load the stable version of every model of this pool; one that cannot be loaded stands in no other's way.
+
+        Raises:
+            ModelUnloadable: the first that could not be loaded, after all were tried.
+        """
+        problems = []
         for spec in self._models.values():
             if self._pool in spec.pools:
-                self._loaded(spec, spec.stable_version)
+                try:
+                    self._loaded(spec, spec.stable_version)
+                except ModelUnloadable as problem:
+                    problems.append(problem)
+        if problems:
+            raise problems[0]
 
     def warm_aliases(self) -> tuple[str, ...]:
         """The models whose weights are loaded."""
@@ -64,9 +74,17 @@ class EngineRegistry:
 
 
 def _load(spec: ModelSpec, version: ModelVersion, *, device: str) -> AnyEngine:
+    """Load a model; whatever its library raises means that the installation is at fault, and no item."""
     if spec.engine == "echo":
         return EchoEngine()
-    # torch takes a second to import, and a worker that only echoes never needs it.
-    from workers.engines.sentence_transformers import SentenceTransformersEngine  # noqa: PLC0415
+    try:
+        # torch takes a second to import, and a worker that only echoes never needs it.
+        from workers.engines.sentence_transformers import SentenceTransformersEngine  # noqa: PLC0415
 
-    return SentenceTransformersEngine(spec, version, device=device)
+        return SentenceTransformersEngine(spec, version, device=device)
+    except NightshiftError:
+        raise
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        message = f"{spec.alias}, version {version.name}, cannot be loaded on {device}: {what}; check the models file"
+        raise ModelUnloadable(message) from error
