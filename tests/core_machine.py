@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 from uuid import uuid4
 
@@ -90,6 +92,27 @@ class Interrupted:
 
 
 @dataclass(slots=True)
+class HeldUp:
+    """An ``ItemRunner`` around another: ``act`` is called after ``after`` outcomes, then it waits to be stopped."""
+
+    runner: ItemRunner
+    after: int
+    act: Callable[[], None]
+    waits_s: float = 20.0
+
+    def run(
+        self, *, items: Iterable[InputItem], should_stop: Callable[[], bool], **asked: Any
+    ) -> Iterator[ItemOutcome]:
+        outcomes = self.runner.run(items=items, should_stop=lambda: False, **asked)
+        yield from islice(outcomes, self.after)
+        self.act()
+        deadline = time.monotonic() + self.waits_s
+        while not should_stop():
+            assert time.monotonic() < deadline, "nobody stopped the run"
+            time.sleep(0.01)
+
+
+@dataclass(slots=True)
 class CoreMachine:
     """One installation's core with nobody else in it."""
 
@@ -149,10 +172,21 @@ class CoreMachine:
         self.dispatcher.look()
 
     def run(
-        self, chunk_id: int, *, holder: str = "worker-1", queue: str = QUEUE, runner: ItemRunner | None = None
+        self,
+        chunk_id: int,
+        *,
+        holder: str = "worker-1",
+        queue: str = QUEUE,
+        runner: ItemRunner | None = None,
+        is_leaving: Callable[[], bool] = lambda: False,
     ) -> Ran:
         return run_chunk(
-            wiring=self.wiring, runner=runner or self.runner, chunk_id=chunk_id, queue=queue, holder=holder
+            wiring=self.wiring,
+            runner=runner or self.runner,
+            chunk_id=chunk_id,
+            queue=queue,
+            holder=holder,
+            is_leaving=is_leaving,
         )
 
     def finish(self, job_id: str) -> Finished:

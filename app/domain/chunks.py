@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from app.domain.chunking import estimate_tokens
 from app.domain.states import ChunkState
 
 
@@ -61,6 +63,7 @@ class ChunkOutcome:
     n_succeeded: int
     n_failed: int
     n_deferred: int
+    """Left to a chunk behind this one: to be tried again, or because the run was stopped before their turn."""
     input_tokens: int
     output_tokens: int
     device_s: float
@@ -76,3 +79,24 @@ class NewPart:
     size_bytes: int
     n_items: int
     sha256: str
+
+
+def part_of(chunk: Chunk, spans: Iterable[ItemSpan], *, delay_s: float = 0.0, worker_deaths: int = 0) -> NewChunk:
+    """Explicit items of ``chunk``, at least one, as a chunk of their own.
+
+    Args:
+        worker_deaths: what it starts with; a single item always starts anew, because it is convicted only of deaths on
+            it alone.
+    """
+    ordered = tuple(sorted(spans, key=lambda span: span.offset))
+    return NewChunk(
+        byte_start=ordered[0].offset,
+        byte_end=ordered[-1].offset + ordered[-1].size_bytes,
+        first_index=ordered[0].index,
+        n_items=len(ordered),
+        estimated_tokens=sum(estimate_tokens(span.size_bytes, chunk.estimated_tokens) for span in ordered),
+        estimated_s=chunk.estimated_s * len(ordered) / chunk.n_items,
+        spans=ordered,
+        delay_s=delay_s,
+        worker_deaths=worker_deaths if len(ordered) > 1 else 0,
+    )

@@ -19,7 +19,7 @@ from app.db.repositories.workers import Workers
 from app.db.session import Database
 from app.domain.chunks import Chunk, ChunkOutcome, NewChunk, NewPart
 from app.domain.jobs import Job
-from app.domain.states import ChunkState
+from app.domain.states import STOPPED_CHUNK, ChunkState
 from app.errors import DatabaseUnavailable, LeaseLost
 
 RETRY_S = 1.0
@@ -43,21 +43,37 @@ class ChunkCommit:
         self._token = token
         self._lease_s = lease_s
 
-    def done(self, *, outcome: ChunkOutcome, parts: Sequence[NewPart], recovery: NewChunk | None, run_s: float) -> None:
-        """Make the outcome of the chunk true: its sums, its parts, and the chunk of the items to try again."""
+    def done(
+        self,
+        *,
+        outcome: ChunkOutcome,
+        parts: Sequence[NewPart],
+        recovery: NewChunk | None,
+        rest: NewChunk | None = None,
+        run_s: float,
+    ) -> None:
+        """Make the outcome of the chunk true: its sums, its parts, and the chunks of what is still to do.
+
+        Args:
+            recovery: the items to try again.
+            rest: the items that were not reached before the run was stopped. Both wait, or are closed at once where
+                the job has been stopped.
+        """
 
         def write(connection: Connection) -> None:
-            Jobs(connection).lock(self._job.id)
+            job = Jobs(connection).lock(self._job.id)
             chunks = Chunks(connection)
             chunks.finish(self._chunk.id, token=self._token, outcome=outcome)
             Outcomes(connection).add_parts(self._job.tenant_id, self._job.id, self._chunk.id, parts)
-            if recovery is not None:
-                chunks.insert(self._job.tenant_id, self._job.id, [recovery])
-            self._learn_rate(connection, run_s)
+            behind = [chunk for chunk in (recovery, rest) if chunk is not None]
+            if behind:
+                chunks.insert(job.tenant_id, job.id, behind, state=_state_of_waiting(job))
+            if rest is None:
+                self._learn_rate(connection, run_s)
             data = {"succeeded": outcome.n_succeeded, "failed": outcome.n_failed, "deferred": outcome.n_deferred}
             self._append_event(connection, "chunk_done", data)
 
-        self._commit(ChunkState.DONE, write)
+        self._commit(frozenset({ChunkState.DONE}), write)
 
     def split(self, new: Sequence[NewChunk]) -> None:
         """Replace the chunk by smaller ones."""
@@ -69,15 +85,27 @@ class ChunkCommit:
             chunks.insert(self._job.tenant_id, self._job.id, new)
             self._append_event(connection, "chunk_split", {"worker_deaths": self._chunk.worker_deaths})
 
-        self._commit(ChunkState.SPLIT, write)
+        self._commit(frozenset({ChunkState.SPLIT}), write)
 
-    def stopped(self, wanted: ChunkState) -> None:
-        """Close the chunk of a job that was stopped; its items did not run."""
+    def untouched(self) -> ChunkState:
+        """Leave a chunk of which nothing ran: it waits again, or is closed where its job has been stopped.
+
+        Returns:
+            The state it is left in.
+        """
+        state = ChunkState.PENDING
 
         def write(connection: Connection) -> None:
-            Chunks(connection).stop_running(self._chunk.id, token=self._token, wanted=wanted)
+            nonlocal state
+            chunks = Chunks(connection)
+            state = _state_of_waiting(Jobs(connection).lock(self._job.id))
+            if state is ChunkState.PENDING:
+                chunks.hand_back(self._chunk.id, token=self._token, delay_s=0.0, count_as_death=False)
+            else:
+                chunks.stop_running(self._chunk.id, token=self._token, wanted=state)
 
-        self._commit(wanted, write)
+        self._commit(frozenset(STOPPED_CHUNK.values()), write)
+        return state
 
     def handed_back(self, *, delay_s: float, count_as_death: bool) -> None:
         """Return the chunk unfinished; without effect where it is not ours any more."""
@@ -102,7 +130,7 @@ class ChunkCommit:
     def _append_event(self, connection: Connection, kind: str, data: dict[str, int]) -> None:
         Events(connection).append(self._job.tenant_id, self._job.id, kind, chunk_id=self._chunk.id, data=dict(data))
 
-    def _commit(self, wanted: ChunkState, write: Callable[[Connection], None]) -> None:
+    def _commit(self, wanted: frozenset[ChunkState], write: Callable[[Connection], None]) -> None:
         give_up_at = time.monotonic() + self._lease_s
         while True:
             try:
@@ -120,8 +148,13 @@ class ChunkCommit:
             else:
                 return
 
-    def _took_place(self, wanted: ChunkState) -> bool:
+    def _took_place(self, wanted: frozenset[ChunkState]) -> bool:
         """Whether an earlier try, whose answer was lost, was committed after all."""
         with self._database.begin() as connection:
             found = Chunks(connection).get(self._chunk.id)
-        return found is not None and found.state is wanted and found.attempt == self._chunk.attempt
+        return found is not None and found.state in wanted and found.attempt == self._chunk.attempt
+
+
+def _state_of_waiting(job: Job) -> ChunkState:
+    """What becomes of items that did not run, by the job's row."""
+    return ChunkState.PENDING if job.stop_reason is None else STOPPED_CHUNK[job.stop_reason]

@@ -42,6 +42,18 @@ def read_chunk_lines(
         raise StorageUnavailable(f"{input_key} holds {n_read} of the {chunk.n_items} items of chunk {chunk.id}")
 
 
+def chunk_spans(*, storage: ObjectStore, input_key: str, chunk: Chunk, max_line_bytes: int) -> list[ItemSpan]:
+    """Where each item of a chunk stands; the input is read only where the row does not say.
+
+    Raises:
+        StorageUnavailable: as ``read_chunk_lines``.
+    """
+    if chunk.spans is not None:
+        return list(chunk.spans)
+    lines = read_chunk_lines(storage=storage, input_key=input_key, chunk=chunk, max_line_bytes=max_line_bytes)
+    return [span for span, _ in lines]
+
+
 def read_chunk_items(
     *, storage: ObjectStore, input_key: str, chunk: Chunk, defaults: ItemDefaults, max_line_bytes: int
 ) -> Iterator[ReadItem]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from app.domain.chunking import estimate_tokens
-from app.domain.chunks import Chunk, ChunkOutcome, ItemSpan, NewChunk, NewPart
+from app.domain.chunks import Chunk, ChunkOutcome, ItemSpan, NewChunk, NewPart, part_of
 from app.domain.items import ItemFailed, ItemOutcome, ItemSucceeded
 from app.domain.result_lines import LineContext, failed_line, succeeded_line
 from app.domain.retries import is_retryable, retry_delay_s
@@ -24,6 +24,7 @@ class ChunkResults:
     context: LineContext
     max_attempts: int
     _waiting: dict[int, ReadItem] = field(default_factory=dict)
+    _decided: set[int] = field(default_factory=set)
     _succeeded: _Lines = field(default_factory=list)
     _failed: _Lines = field(default_factory=list)
     _deferred: list[ItemSpan] = field(default_factory=list)
@@ -43,6 +44,7 @@ class ChunkResults:
             KeyError: the engine gave an outcome twice, or for an item that is not of this chunk.
         """
         read = self._waiting.pop(outcome.index)
+        self._decided.add(outcome.index)
         attempts = read.span.attempts + 1
         if isinstance(outcome, ItemSucceeded):
             self._input_tokens += outcome.input_tokens
@@ -59,14 +61,18 @@ class ChunkResults:
     @property
     def n_items(self) -> int:
         """Items that have an outcome or will be tried again."""
-        return len(self._succeeded) + len(self._failed) + len(self._deferred)
+        return len(self._decided)
 
-    def outcome(self, *, device_s: float) -> ChunkOutcome:
-        """The sums the chunk is closed with."""
+    def outcome(self, *, device_s: float, n_left: int = 0) -> ChunkOutcome:
+        """The sums the chunk is closed with.
+
+        Args:
+            n_left: items without an outcome, which another chunk takes over.
+        """
         return ChunkOutcome(
             n_succeeded=len(self._succeeded),
             n_failed=len(self._failed),
-            n_deferred=len(self._deferred),
+            n_deferred=len(self._deferred) + n_left,
             input_tokens=self._input_tokens,
             output_tokens=self._output_tokens,
             device_s=device_s,
@@ -98,18 +104,11 @@ class ChunkResults:
         """The chunk in which deferred items run again, where there are any."""
         if not self._deferred:
             return None
-        spans = tuple(sorted(self._deferred, key=lambda span: span.offset))
-        share = len(spans) / chunk.n_items
-        return NewChunk(
-            byte_start=spans[0].offset,
-            byte_end=spans[-1].offset + spans[-1].size_bytes,
-            first_index=spans[0].index,
-            n_items=len(spans),
-            estimated_tokens=sum(estimate_tokens(span.size_bytes, chunk.estimated_tokens) for span in spans),
-            estimated_s=chunk.estimated_s * share,
-            spans=spans,
-            delay_s=self._deferred_delay_s,
-        )
+        return part_of(chunk, self._deferred, delay_s=self._deferred_delay_s)
+
+    def without_outcome(self, spans: Iterable[ItemSpan]) -> list[ItemSpan]:
+        """Those of a chunk's items that were not reached before the run was stopped."""
+        return [span for span in spans if span.index not in self._decided]
 
     def _defer(self, span: ItemSpan, attempts: int, outcome: ItemFailed) -> None:
         self._deferred.append(replace(span, attempts=attempts))

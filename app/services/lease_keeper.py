@@ -76,7 +76,8 @@ class LeaseKeeper:
                 log.warning("lease_lost", chunk_id=self._chunk_id)
                 self._stop = Stop.LEASE_LOST
                 return
-            self._stop = _stop_of(*job)
+            # Once said it stays said: the engine may have stopped for a pause that is over by now.
+            self._stop = self._stop or _stop_of(*job)
 
 
 def _stop_of(state: JobState, stop_reason: str | None) -> Stop | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from enum import StrEnum
 
@@ -17,16 +17,17 @@ from sqlalchemy import func
 
 from app.db.repositories.chunks import Chunks
 from app.db.repositories.jobs import Jobs
-from app.domain.chunks import Chunk
+from app.domain.chunks import Chunk, ItemSpan, part_of
 from app.domain.input_lines import ItemDefaults
 from app.domain.items import InputItem, ItemErrorCode, ItemFailed, ItemOutcome
 from app.domain.jobs import Job
 from app.domain.result_lines import LineContext
-from app.domain.states import RUNNABLE_JOB_STATES, STOPPED_CHUNK, JobState
+from app.domain.states import RUNNABLE_JOB_STATES, ChunkState, JobState
+from app.domain.stops import Stop
 from app.errors import DatabaseUnavailable, DependencyFailed, LeaseLost
 from app.ports import ItemRunner, RunStats
 from app.services.chunk_commit import ChunkCommit
-from app.services.chunk_input import ReadItem, read_chunk_items
+from app.services.chunk_input import ReadItem, chunk_spans, read_chunk_items
 from app.services.chunk_results import ChunkResults
 from app.services.lease_keeper import LeaseKeeper
 from app.services.split_chunk import halves
@@ -42,17 +43,27 @@ class Ran(StrEnum):
 
     DONE = "done"
     NOT_OURS = "not_ours"
-    STOPPED = "stopped"
+    STOPPED = "stopped"  # its job was stopped; nothing of the chunk ran
+    CUT_SHORT = "cut_short"  # what ran is kept, the rest is a chunk of its own
     SPLIT = "split"
     HANDED_BACK = "handed_back"
     LEASE_LOST = "lease_lost"
 
 
-def run_chunk(*, wiring: Wiring, runner: ItemRunner, chunk_id: int, queue: str, holder: str) -> Ran:
+def run_chunk(
+    *,
+    wiring: Wiring,
+    runner: ItemRunner,
+    chunk_id: int,
+    queue: str,
+    holder: str,
+    is_leaving: Callable[[], bool] = lambda: False,
+) -> Ran:
     """Run a chunk that was granted to ``queue``.
 
     Args:
         holder: this worker process's incarnation; another one on the same queue takes over what this leaves.
+        is_leaving: whether this worker process was told to end; then what is not yet run goes to others.
     """
     token = secrets.token_hex(8)
     try:
@@ -63,7 +74,7 @@ def run_chunk(*, wiring: Wiring, runner: ItemRunner, chunk_id: int, queue: str, 
     if claimed is None:
         return Ran.NOT_OURS
     job, chunk = claimed
-    attempt = _Attempt(wiring, runner, job, chunk, token)
+    attempt = _Attempt(wiring, runner, job, chunk, token, is_leaving)
     try:
         return attempt.run()
     except LeaseLost:
@@ -94,21 +105,28 @@ def _claim(wiring: Wiring, chunk_id: int, *, queue: str, holder: str, token: str
 class _Attempt:
     """One attempt on one chunk, under its lease."""
 
-    def __init__(self, wiring: Wiring, runner: ItemRunner, job: Job, chunk: Chunk, token: str) -> None:
+    def __init__(
+        self, wiring: Wiring, runner: ItemRunner, job: Job, chunk: Chunk, token: str, is_leaving: Callable[[], bool]
+    ) -> None:
         self._wiring = wiring
         self._settings = wiring.settings
         self._runner = runner
         self._job = job
         self._chunk = chunk
         self._token = token
+        self._is_leaving = is_leaving
         self._commit = ChunkCommit(wiring.database, job=job, chunk=chunk, token=token, lease_s=wiring.settings.lease_s)
         self._log = log.bind(job_id=job.id, chunk_id=chunk.id, attempt=chunk.attempt)
 
     def run(self) -> Ran:
         if self._job.stop_reason is not None or self._job.state not in RUNNABLE_JOB_STATES:
-            return self._stop()
+            return self._leave_untouched()
         lease = LeaseKeeper(
-            self._wiring.database, chunk_id=self._chunk.id, token=self._token, lease_s=self._settings.lease_s
+            self._wiring.database,
+            chunk_id=self._chunk.id,
+            token=self._token,
+            lease_s=self._settings.lease_s,
+            is_leaving=self._is_leaving,
         )
         with lease:
             if self._is_deadly and self._chunk.n_items > 1:
@@ -137,21 +155,31 @@ class _Attempt:
         with closing(self._outcomes(results, stats, lease)) as outcomes:
             for outcome in outcomes:
                 results.add(outcome)
-        if lease.is_lost():
+        stop = lease.stop
+        if stop is Stop.LEASE_LOST:
             return Ran.LEASE_LOST
-        if results.n_items != self._chunk.n_items:
+        if results.n_items == self._chunk.n_items:
+            self._finish(results, stats, started_s)
+            return Ran.DONE
+        if stop is None:
             raise RuntimeError(f"the engine gave outcomes for {results.n_items} of {self._chunk.n_items} items")
-        self._finish(results, stats, started_s)
-        return Ran.DONE
+        self._log.info("chunk_stopped", stop=stop, n_done=results.n_items, n_items=self._chunk.n_items)
+        if not results.n_items:
+            return self._leave_untouched()
+        self._finish(results, stats, started_s, rest=results.without_outcome(self._spans()))
+        return Ran.CUT_SHORT
 
-    def _finish(self, results: ChunkResults, stats: RunStats, started_s: float) -> None:
+    def _finish(
+        self, results: ChunkResults, stats: RunStats, started_s: float, *, rest: Sequence[ItemSpan] = ()
+    ) -> None:
         prefix = f"parts/{self._job.tenant_id}/{self._job.id}/{self._chunk.id}-{self._chunk.attempt}-{self._token}"
         parts = results.upload(self._wiring.storage, key_prefix=prefix)
         run_s = time.monotonic() - started_s
         self._commit.done(
-            outcome=results.outcome(device_s=stats.device_s),
+            outcome=results.outcome(device_s=stats.device_s, n_left=len(rest)),
             parts=parts,
             recovery=results.recovery_chunk(self._chunk),
+            rest=part_of(self._chunk, rest, worker_deaths=self._chunk.worker_deaths) if rest else None,
             run_s=run_s,
         )
         self._log.info(
@@ -176,7 +204,7 @@ class _Attempt:
                 model=self._job.model,
                 version=self._job.model_version,
                 items=runnable,
-                should_stop=lease.is_lost,
+                should_stop=lease.should_stop,
                 stats=stats,
                 on_oversize=self._job.on_oversize,
             )
@@ -224,10 +252,14 @@ class _Attempt:
         self._log.warning("chunk_split", worker_deaths=self._chunk.worker_deaths, n_items=self._chunk.n_items)
         return Ran.SPLIT
 
-    def _stop(self) -> Ran:
-        """The job was stopped or set aside between the grant and now."""
-        if self._job.stop_reason is None:
-            self._commit.handed_back(delay_s=0.0, count_as_death=False)
-            return Ran.HANDED_BACK
-        self._commit.stopped(STOPPED_CHUNK[self._job.stop_reason])
-        return Ran.STOPPED
+    def _leave_untouched(self) -> Ran:
+        """Nothing ran: the job was stopped or set aside, or this worker has to leave."""
+        return Ran.HANDED_BACK if self._commit.untouched() is ChunkState.PENDING else Ran.STOPPED
+
+    def _spans(self) -> list[ItemSpan]:
+        return chunk_spans(
+            storage=self._wiring.storage,
+            input_key=self._job.input_key,
+            chunk=self._chunk,
+            max_line_bytes=self._settings.max_line_bytes,
+        )

@@ -13,9 +13,16 @@ from typing import Any
 from sqlalchemy import Connection, Integer, RowMapping, and_, cast, func, or_, select
 from sqlalchemy.sql import ColumnElement
 
-from app.db.tables import chunks
+from app.db.tables import chunks, jobs
 from app.domain.chunks import Chunk, ChunkOutcome, ItemSpan, NewChunk
-from app.domain.states import CHUNK_TRANSITIONS, LIVE_CHUNK_STATES, ChunkState, check_chunk
+from app.domain.states import (
+    CHUNK_TRANSITIONS,
+    LIVE_CHUNK_STATES,
+    TERMINAL_CHUNK_STATES,
+    ChunkState,
+    JobState,
+    check_chunk,
+)
 from app.errors import LeaseLost
 
 _FIELDS = [chunks.c["items" if spec.name == "spans" else spec.name] for spec in dataclasses.fields(Chunk)]
@@ -28,11 +35,17 @@ class Chunks:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def insert(self, tenant_id: str, job_id: str, new: Sequence[NewChunk]) -> None:
+    def insert(
+        self, tenant_id: str, job_id: str, new: Sequence[NewChunk], *, state: ChunkState = ChunkState.PENDING
+    ) -> None:
         """Add chunks behind those the job has; the caller holds the job's row lock."""
         last = select(func.coalesce(func.max(chunks.c.ordinal), -1)).where(chunks.c.job_id == job_id)
         first = self._connection.execute(last).scalar_one() + 1
-        rows = [_new_row(tenant_id, job_id, first + place, chunk) for place, chunk in enumerate(new)]
+        finished_at = func.now() if state in TERMINAL_CHUNK_STATES else None
+        rows = [
+            {**_new_row(tenant_id, job_id, first + place, chunk), "state": state, "finished_at": finished_at}
+            for place, chunk in enumerate(new)
+        ]
         for start in range(0, len(rows), _INSERT_ROWS):
             self._connection.execute(chunks.insert().values(rows[start : start + _INSERT_ROWS]))
 
@@ -84,10 +97,20 @@ class Chunks:
         row = self._connection.execute(statement).mappings().one_or_none()
         return None if row is None else _chunk(row)
 
-    def renew(self, chunk_id: int, *, token: str, lease_s: float) -> bool:
-        """Keep a lease; False where it is lost."""
-        statement = chunks.update().where(_held(chunk_id, token)).values(lease_until=_from_now(lease_s))
-        return self._connection.execute(statement).rowcount == 1
+    def renew(self, chunk_id: int, *, token: str, lease_s: float) -> tuple[JobState, str | None] | None:
+        """Keep a lease, and see how its job stands.
+
+        Returns:
+            The job's state and stop reason; None where the lease is lost.
+        """
+        statement = (
+            chunks.update()
+            .where(_held(chunk_id, token), jobs.c.id == chunks.c.job_id)
+            .values(lease_until=_from_now(lease_s))
+            .returning(jobs.c.state, jobs.c.stop_reason)
+        )
+        row = self._connection.execute(statement).one_or_none()
+        return None if row is None else (JobState(row.state), row.stop_reason)
 
     def finish(self, chunk_id: int, *, token: str, outcome: ChunkOutcome) -> None:
         """Close a chunk with its outcome.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from core_machine import CoreMachine, Interrupted
+from core_machine import CoreMachine, HeldUp, Interrupted
 from seeded_work import Expected, expected_of, failing, good, retried
 
 from app.domain.jobs import JobDetails
@@ -89,6 +90,58 @@ def test_a_running_chunk_comes_to_its_end_and_is_kept(core: CoreMachine, stop: S
     core.checker.check_job(job_id)
     found = list(statuses(core, job_id).values())
     assert (found.count("succeeded"), found.count(end)) == (4, 5)
+
+
+@stopped_by
+def test_a_running_chunk_stops_where_it_is_and_keeps_what_it_finished(
+    core: CoreMachine, stop: Stop, end: JobState
+) -> None:
+    job_id = core.planned([good("a"), retried("b"), good("c"), good("d")])
+    (chunk_id,) = core.granted(job_id)
+    held_up = HeldUp(core.runner, after=2, act=lambda: stop(core, job_id))
+    assert core.run(chunk_id, runner=held_up) is Ran.CUT_SHORT
+    assert core.finish(job_id) is Finished.FINISHED  # the callback of its wave finds nothing left to run
+    assert core.job(job_id).state is end
+    core.checker.check_job(job_id)
+    found = statuses(core, job_id)
+    assert sorted(found.values()) == sorted(["succeeded", "succeeded", end, end])
+
+
+@stopped_by
+def test_a_chunk_of_which_nothing_is_finished_is_closed_as_it_is(core: CoreMachine, stop: Stop, end: JobState) -> None:
+    job_id = core.planned([good("a"), good("b")])
+    (chunk_id,) = core.granted(job_id)
+    held_up = HeldUp(core.runner, after=0, act=lambda: stop(core, job_id))
+    assert core.run(chunk_id, runner=held_up) is Ran.STOPPED
+    assert core.drive(job_id).state is end
+    core.checker.check_job(job_id)
+    assert [chunk["state"] for chunk in core.chunks(job_id)] == [end]
+    assert set(statuses(core, job_id).values()) == {end}
+
+
+@stopped_by
+def test_a_stopped_chunk_of_chosen_items_remembers_their_attempts(core: CoreMachine, stop: Stop, end: JobState) -> None:
+    job_id = core.planned([retried("a"), retried("b"), retried("c")])
+    core.run(core.granted(job_id)[0])
+    core.waiting_is_over(job_id)
+    (recovery,) = core.granted(job_id)
+    assert core.run(recovery, runner=HeldUp(core.runner, 1, lambda: stop(core, job_id))) is Ran.CUT_SHORT
+    assert core.drive(job_id).state is end
+    core.checker.check_job(job_id)
+    attempts = {line.status: line.attempts for line in core.checker.results(job_id).values()}
+    assert attempts == {"succeeded": 2, end: 1}
+
+
+@stopped_by
+def test_an_engine_stops_by_itself_in_the_middle_of_a_long_item(core: CoreMachine, stop: Stop, end: JobState) -> None:
+    job_id = core.planned([good("a"), good("slow", delay_s=60)])
+    (chunk_id,) = core.granted(job_id)
+    started_s = time.monotonic()
+    assert core.run(chunk_id, runner=Interrupted(core.runner, lambda: stop(core, job_id))) is Ran.CUT_SHORT
+    assert time.monotonic() - started_s < 5
+    assert core.drive(job_id).state is end
+    core.checker.check_job(job_id)
+    assert statuses(core, job_id) == {"a": "succeeded", "slow": end}
 
 
 @stopped_by
