@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import threading
@@ -96,6 +97,10 @@ def _load(engines: EngineRegistry) -> None:
         log.error("model_unloadable", error=error.message)  # noqa: TRY400  the message says all
     else:
         log.info("models_loaded", models=engines.warm_aliases())
+        # What the models and their libraries brought stays; walking it again and again took a third of an echo
+        # worker's CPU time (800 -> 510 ms for 50,000 items on two workers).
+        gc.collect()
+        gc.freeze()
 
 
 def _serve(lane: SyncLaneServer) -> None:
