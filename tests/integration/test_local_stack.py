@@ -22,6 +22,7 @@ import redis
 from nightshift_local.errors import StackError
 from nightshift_local.home import PROJECT_ROOT, Home
 from nightshift_local.leftovers import stack_processes
+from nightshift_local.ports import is_free, read_ports
 from nightshift_local.stack import Stack
 from running_stack import RunningStack
 
@@ -163,6 +164,7 @@ def test_down_leaves_no_process_and_the_next_up_finds_its_data(empty_home: Path)
     assert run_command(empty_home, "down").returncode == 0
     assert stack_processes(Home(empty_home)) == []
     assert list((empty_home / "pids").iterdir()) == []
+    assert all(is_free(port) for port in read_ports(Home(empty_home)).values())
 
     assert run_command(empty_home, "up", "--servers-only").returncode == 0
     assert (empty_home / "run" / "ports.json").read_text(encoding="utf-8") == ports
@@ -179,6 +181,7 @@ def test_down_ends_processes_whose_supervisor_was_killed(empty_home: Path) -> No
     assert run_command(empty_home, "down").returncode == 0
 
     assert stack_processes(Home(empty_home)) == []
+    assert all(is_free(port) for port in read_ports(Home(empty_home)).values())
 
 
 def test_a_taken_port_is_named(empty_home: Path) -> None:

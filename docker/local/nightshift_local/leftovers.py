@@ -12,6 +12,7 @@ from nightshift_local.home import Home
 from nightshift_local.program import MARKER
 
 _PATIENCE_S = 10
+_TITLED_SERVERS = frozenset({"postgres", "redis-server"})
 
 
 def stack_processes(home: Home) -> list[psutil.Process]:
@@ -35,11 +36,11 @@ def _belongs(process: psutil.Process, stack: str) -> bool:
     if process.pid == os.getpid():
         return False
     try:
-        return process.environ().get(MARKER) == stack or _is_its_postgres(process, stack)
+        return process.environ().get(MARKER) == stack or _is_its_titled_server(process, stack)
     except (psutil.Error, OSError):
         return False
 
 
-def _is_its_postgres(process: psutil.Process, stack: str) -> bool:
-    """PostgreSQL writes its process title over its environment; its working folder tells instead."""
-    return process.name() == "postgres" and process.cwd() == f"{stack}/data/postgres"
+def _is_its_titled_server(process: psutil.Process, stack: str) -> bool:
+    """Some servers write their process title over their environment; their working folder tells instead."""
+    return process.name() in _TITLED_SERVERS and process.cwd().startswith(f"{stack}/data/")
