@@ -86,6 +86,17 @@ class Dispatching:
         )
         return {queue: QueueLoad(granted, running) for queue, granted, running in self._connection.execute(query)}
 
+    def unclaimed(self, *, patience_s: float) -> dict[str, int]:
+        """Granted chunks of each queue in which one was not claimed within ``patience_s``."""
+        is_overdue = chunks.c.granted_at < func.now() - timedelta(seconds=patience_s)
+        query = (
+            select(chunks.c.queue, func.count().label("n_granted"))
+            .where(chunks.c.state == ChunkState.GRANTED)
+            .group_by(chunks.c.queue)
+            .having(func.bool_or(is_overdue))
+        )
+        return {row.queue: row.n_granted for row in self._connection.execute(query)}
+
     def grant(self, job_id: str, queues: Sequence[str]) -> list[Grant]:
         """Mark a job's next chunks as published, one for each queue named; fewer where fewer are ready."""
         query = (
