@@ -44,11 +44,11 @@ _J = JobState
 _ENDS = {_J.SUCCEEDED, _J.PARTIALLY_SUCCEEDED, _J.FAILED, _J.EXPIRED, _J.CANCELLED}
 
 JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
-    _J.VALIDATING: frozenset({_J.QUEUED, _J.FAILED, _J.CANCELLED, _J.CANCELLING, _J.FINALIZING}),
+    _J.VALIDATING: frozenset({_J.QUEUED, _J.FAILED, _J.CANCELLED, _J.CANCELLING, _J.PAUSED, _J.FINALIZING}),
     _J.QUEUED: frozenset({_J.RUNNING, _J.CANCELLING, _J.PAUSED, _J.FINALIZING}),
     _J.RUNNING: frozenset({_J.FINALIZING, _J.CANCELLING, _J.PAUSED, _J.HELD}),
     _J.HELD: frozenset({_J.RUNNING, _J.CANCELLING, _J.FINALIZING}),
-    _J.PAUSED: frozenset({_J.QUEUED, _J.RUNNING, _J.CANCELLING, _J.FINALIZING}),
+    _J.PAUSED: frozenset({_J.VALIDATING, _J.QUEUED, _J.RUNNING, _J.CANCELLING, _J.FINALIZING, _J.FAILED}),
     _J.CANCELLING: frozenset({_J.CANCELLED}),
     _J.FINALIZING: frozenset({_J.SUCCEEDED, _J.PARTIALLY_SUCCEEDED, _J.FAILED, _J.EXPIRED, _J.CANCELLED}),
     **{end: frozenset() for end in _ENDS},
@@ -72,6 +72,8 @@ CHUNK_TRANSITIONS: dict[ChunkState, frozenset[ChunkState]] = {
 
 TERMINAL_CHUNK_STATES = frozenset({_C.DONE, _C.SPLIT, _C.CANCELLED, _C.EXPIRED})
 LIVE_CHUNK_STATES = frozenset(set(ChunkState) - TERMINAL_CHUNK_STATES)
+WAITING_CHUNK_STATES = frozenset({_C.PENDING, _C.GRANTED})
+"""States in which no worker holds a chunk."""
 
 STOPPED_CHUNK = {"cancelled": ChunkState.CANCELLED, "expired": ChunkState.EXPIRED}
 """How a chunk that did not run ends, by its job's ``stop_reason``."""

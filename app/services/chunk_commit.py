@@ -12,7 +12,6 @@ from sqlalchemy import Connection
 
 from app.db.notify import notify
 from app.db.repositories.chunks import Chunks
-from app.db.repositories.events import Events
 from app.db.repositories.jobs import Jobs
 from app.db.repositories.outcomes import Outcomes
 from app.db.repositories.workers import Workers
@@ -70,8 +69,6 @@ class ChunkCommit:
                 chunks.insert(job.tenant_id, job.id, behind, state=_state_of_waiting(job))
             if rest is None:
                 self._learn_rate(connection, run_s)
-            data = {"succeeded": outcome.n_succeeded, "failed": outcome.n_failed, "deferred": outcome.n_deferred}
-            self._append_event(connection, "chunk_done", data)
 
         self._commit(frozenset({ChunkState.DONE}), write)
 
@@ -83,7 +80,6 @@ class ChunkCommit:
             chunks = Chunks(connection)
             chunks.split(self._chunk.id, token=self._token)
             chunks.insert(self._job.tenant_id, self._job.id, new)
-            self._append_event(connection, "chunk_split", {"worker_deaths": self._chunk.worker_deaths})
 
         self._commit(frozenset({ChunkState.SPLIT}), write)
 
@@ -126,9 +122,6 @@ class ChunkCommit:
             tokens_per_s=self._chunk.estimated_tokens / run_s,
             is_telling=run_s >= SHORTEST_RATED_RUN_S and self._chunk.n_items >= FEWEST_RATED_ITEMS,
         )
-
-    def _append_event(self, connection: Connection, kind: str, data: dict[str, int]) -> None:
-        Events(connection).append(self._job.tenant_id, self._job.id, kind, chunk_id=self._chunk.id, data=dict(data))
 
     def _commit(self, wanted: frozenset[ChunkState], write: Callable[[Connection], None]) -> None:
         give_up_at = time.monotonic() + self._lease_s

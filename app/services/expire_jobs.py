@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.db.repositories.chunks import Chunks
+from app.db.repositories.events import Events
 from app.db.repositories.jobs import Jobs
 from app.db.session import Database
 from app.domain.states import LIVE_JOB_STATES, ChunkState, JobState
@@ -21,5 +22,6 @@ def expire_jobs(*, database: Database) -> int:
             # It may have ended, or have been cancelled, since it was found.
             if job.stop_reason is None and job.state in LIVE_JOB_STATES - {JobState.FINALIZING}:
                 jobs.update(job.id, stop_reason="expired")
+                Events(connection).append(job.tenant_id, job.id, "stop", data={"reason": "expired"})
                 Chunks(connection).stop_waiting(job.id, ChunkState.EXPIRED)
     return len(overdue)

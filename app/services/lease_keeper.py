@@ -72,6 +72,9 @@ class LeaseKeeper:
             except DatabaseUnavailable:
                 log.warning("lease_renewal_failed", chunk_id=self._chunk_id)
                 continue
+            except Exception:  # the next try may do better; this thread is all that keeps the lease
+                log.exception("lease_renewal_failed", chunk_id=self._chunk_id)
+                continue
             if job is None:
                 log.warning("lease_lost", chunk_id=self._chunk_id)
                 self._stop = Stop.LEASE_LOST

@@ -6,22 +6,23 @@ Every write of a worker is guarded by its lease token, and every lease is counte
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, Integer, RowMapping, and_, cast, func, or_, select
 from sqlalchemy.sql import ColumnElement
 
+from app.db.repositories.chunk_changes import change_chunks
 from app.db.tables import chunks, jobs
 from app.domain.chunks import Chunk, ChunkOutcome, ItemSpan, NewChunk
 from app.domain.states import (
-    CHUNK_TRANSITIONS,
     LIVE_CHUNK_STATES,
     TERMINAL_CHUNK_STATES,
+    WAITING_CHUNK_STATES,
     ChunkState,
     JobState,
-    check_chunk,
 )
 from app.errors import LeaseLost
 
@@ -79,23 +80,23 @@ class Chunks:
             or_(chunks.c.lease_until < func.now(), and_(chunks.c.queue == queue, chunks.c.lease_holder != holder)),
         )
         was_running = chunks.c.state == ChunkState.RUNNING
-        statement = (
-            chunks.update()
-            .where(chunks.c.id == chunk_id, or_(chunks.c.state == ChunkState.GRANTED, abandoned))
-            .values(
-                state=ChunkState.RUNNING,
-                queue=queue,
-                attempt=chunks.c.attempt + 1,
-                worker_deaths=chunks.c.worker_deaths + cast(was_running, Integer),
-                lease_token=token,
-                lease_holder=holder,
-                lease_until=_from_now(lease_s),
-                claimed_at=func.now(),
-            )
-            .returning(*_FIELDS)
+        claimed = change_chunks(
+            self._connection,
+            chunks.c.id == chunk_id,
+            or_(chunks.c.state == ChunkState.GRANTED, abandoned),
+            sources=(ChunkState.GRANTED, ChunkState.RUNNING),
+            wanted=ChunkState.RUNNING,
+            values={
+                "queue": queue,
+                "attempt": chunks.c.attempt + 1,
+                "worker_deaths": chunks.c.worker_deaths + cast(was_running, Integer),
+                "lease_token": token,
+                "lease_holder": holder,
+                "lease_until": _from_now(lease_s),
+                "claimed_at": func.now(),
+            },
         )
-        row = self._connection.execute(statement).mappings().one_or_none()
-        return None if row is None else _chunk(row)
+        return _chunk(claimed[0]) if claimed else None
 
     def renew(self, chunk_id: int, *, token: str, lease_s: float) -> tuple[JobState, str | None] | None:
         """Keep a lease, and see how its job stands.
@@ -118,8 +119,8 @@ class Chunks:
         Raises:
             LeaseLost: it is no longer ours; roll back.
         """
-        values = {**dataclasses.asdict(outcome), "state": ChunkState.DONE, "finished_at": func.now()}
-        self._close(chunk_id, token, values)
+        told = {"succeeded": outcome.n_succeeded, "failed": outcome.n_failed, "deferred": outcome.n_deferred}
+        self._close(chunk_id, token, ChunkState.DONE, values=dataclasses.asdict(outcome), told=told)
 
     def split(self, chunk_id: int, *, token: str) -> None:
         """Close a chunk that smaller ones replace.
@@ -127,15 +128,20 @@ class Chunks:
         Raises:
             LeaseLost: it is no longer ours; roll back.
         """
-        self._close(chunk_id, token, {"state": ChunkState.SPLIT, "finished_at": func.now()})
+        self._close(chunk_id, token, ChunkState.SPLIT)
 
     def stop_waiting(self, job_id: str, wanted: ChunkState) -> int:
         """Close every chunk of a job that no worker holds; returns how many."""
-        sources = [state for state in (ChunkState.PENDING, ChunkState.GRANTED) if wanted in CHUNK_TRANSITIONS[state]]
+        of_job, values = chunks.c.job_id == job_id, {"finished_at": func.now()}
+        return len(change_chunks(self._connection, of_job, sources=WAITING_CHUNK_STATES, wanted=wanted, values=values))
+
+    def take_back_granted(self, job_id: str) -> int:
+        """Let chunks of a job that were published but not claimed wait again; their messages find nothing to do."""
+        check_chunk(ChunkState.GRANTED, ChunkState.PENDING)
         statement = (
             chunks.update()
-            .where(chunks.c.job_id == job_id, chunks.c.state.in_(sources))
-            .values(state=wanted, finished_at=func.now())
+            .where(chunks.c.job_id == job_id, chunks.c.state == ChunkState.GRANTED)
+            .values(state=ChunkState.PENDING)
         )
         return self._connection.execute(statement).rowcount
 
@@ -145,24 +151,42 @@ class Chunks:
         Raises:
             LeaseLost: it is no longer ours; roll back.
         """
-        self._close(chunk_id, token, {"state": wanted, "finished_at": func.now()})
+        self._close(chunk_id, token, wanted)
 
     def hand_back(self, chunk_id: int, *, token: str, delay_s: float, count_as_death: bool) -> bool:
         """Return a chunk unfinished, to be granted again after ``delay_s``; False where it is not ours."""
-        check_chunk(ChunkState.RUNNING, ChunkState.PENDING)
-        values = {
-            "state": ChunkState.PENDING,
-            "lease_token": None,
-            "lease_until": None,
-            "not_before": _from_now(delay_s),
-            "worker_deaths": chunks.c.worker_deaths + int(count_as_death),
-        }
-        return self._connection.execute(chunks.update().where(_held(chunk_id, token)).values(**values)).rowcount == 1
+        handed_back = change_chunks(
+            self._connection,
+            _held(chunk_id, token),
+            sources=(ChunkState.RUNNING,),
+            wanted=ChunkState.PENDING,
+            values={
+                "lease_token": None,
+                "lease_until": None,
+                "not_before": _from_now(delay_s),
+                "worker_deaths": chunks.c.worker_deaths + int(count_as_death),
+            },
+        )
+        return bool(handed_back)
 
-    def _close(self, chunk_id: int, token: str, values: dict[str, Any]) -> None:
-        check_chunk(ChunkState.RUNNING, values["state"])
-        statement = chunks.update().where(_held(chunk_id, token)).values(lease_token=None, **values)
-        if self._connection.execute(statement).rowcount != 1:
+    def _close(
+        self,
+        chunk_id: int,
+        token: str,
+        wanted: ChunkState,
+        *,
+        values: Mapping[str, Any] = MappingProxyType({}),
+        told: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        closed = change_chunks(
+            self._connection,
+            _held(chunk_id, token),
+            sources=(ChunkState.RUNNING,),
+            wanted=wanted,
+            values={"lease_token": None, "finished_at": func.now(), **values},
+            told=told,
+        )
+        if not closed:
             raise LeaseLost(f"the lease on chunk {chunk_id} is no longer ours")
 
 
