@@ -13,7 +13,7 @@ share_metrics_folder(_settings.metrics_dir)
 
 bind = _settings.api_bind
 workers = _settings.api_workers
-worker_class = "gthread"
+worker_class = "app.api.gunicorn_worker.ApiWorker"
 threads = _settings.api_threads
 preload_app = False
 # A thread that streams a long file keeps its worker alive; this is for a worker that hangs as a whole.

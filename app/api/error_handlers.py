@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 from flask import Flask, Response, current_app, g, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from app import errors
 from app.api.error_tables import ErrorKind, kind_of
@@ -72,6 +72,8 @@ def _answer_http(error: HTTPException) -> Response:
         return _answer(_too_large())
     if isinstance(error, MethodNotAllowed):
         return _answer_method(error)
+    if isinstance(error, ClientDisconnected):
+        return _answer(errors.InvalidRequest("the request body is malformed, or broke off before its end"))
     if error.code is not None and error.code < HTTPStatus.INTERNAL_SERVER_ERROR:
         kind = ErrorKind(HTTPStatus(error.code), "invalid_request_error")
         return _response(kind, code="invalid_request", message=error.description or error.name)

@@ -17,8 +17,13 @@ def install(app: Flask) -> None:
     app.after_request(_end)
 
 
+def new_request_id() -> str:
+    """A fresh id."""
+    return f"req_{secrets.token_hex(12)}"
+
+
 def _begin() -> None:
-    g.request_id = f"req_{secrets.token_hex(12)}"
+    g.request_id = new_request_id()
     g.started = time.monotonic()
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=g.request_id)
