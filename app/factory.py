@@ -52,6 +52,7 @@ def create_app(wiring: Wiring) -> Flask:
     app = NightshiftFlask("nightshift", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = wiring.settings.max_inline_bytes
     app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False  # a custom_id may hold two in a row
     context.install(app, context.ApiContext(wiring, KombuSyncLane(wiring.settings)))
     request_ids.install(app)
     request_metrics.install(app)

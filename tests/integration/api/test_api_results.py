@@ -54,11 +54,11 @@ class FinishedJob:
 
     def _good(self, index: int) -> bytes:
         outcome = ItemSucceeded(index, b'{"echo":"%d"}' % index, input_tokens=1, output_tokens=0)
-        return succeeded_line(self.context, outcome, custom_id=f"item/{index}", attempts=1)
+        return succeeded_line(self.context, outcome, custom_id=f"item//{index}", attempts=1)
 
     def _bad(self, index: int) -> bytes:
         outcome = ItemFailed(index, "rate_limited", "slow down")
-        return failed_line(self.context, outcome, custom_id=f"item/{index}", attempts=3)
+        return failed_line(self.context, outcome, custom_id=f"item//{index}", attempts=3)
 
     def _part(self, seq: int, outcome: str, lines: list[bytes]) -> tuple[str, bytes]:
         content = b"".join(lines)
@@ -167,8 +167,8 @@ def test_a_finished_native_job_is_read_by_range(api: Api, native_job: FinishedJo
 
 
 def test_one_item_is_found_by_its_custom_id(api: Api, job: FinishedJob) -> None:
-    found = api.get(f"/v1/jobs/{job.id}/results/item/4")
-    assert (found.json["custom_id"], found.json["index"], found.json["status"]) == ("item/4", 4, "failed")
+    found = api.get(f"/v1/jobs/{job.id}/results/item//4")
+    assert (found.json["custom_id"], found.json["index"], found.json["status"]) == ("item//4", 4, "failed")
     assert api.get(f"/v1/jobs/{job.id}/results/item").status_code == 404
 
 
@@ -204,7 +204,7 @@ def test_output_and_error_file_hold_each_item_once(api: Api, batch: FinishedJob)
 def test_results_past_their_life_are_gone(api: Api, job: FinishedJob) -> None:
     job.change(results_expire_at=func.now())
     assert api.get(f"/v1/jobs/{job.id}/results").status_code == 404
-    assert api.get(f"/v1/jobs/{job.id}/results/item/0").status_code == 404
+    assert api.get(f"/v1/jobs/{job.id}/results/item//0").status_code == 404
     assert api.get(f"/v1/jobs/{job.id}").status_code == 200
 
 
