@@ -12,6 +12,7 @@ from datetime import timedelta
 from sqlalchemy import Connection, func, or_, select, update
 from sqlalchemy.sql import ColumnElement
 
+from app.db.repositories.chunk_changes import change_chunks
 from app.db.tables import chunks, jobs
 from app.domain.fairness import Candidate
 from app.domain.jobs import Priority
@@ -20,6 +21,7 @@ from app.domain.states import (
     RUNNABLE_JOB_STATES,
     STOPPED_CHUNK,
     TERMINAL_JOB_STATES,
+    WAITING_CHUNK_STATES,
     ChunkState,
 )
 from app.ports import Grant
@@ -108,22 +110,20 @@ class Dispatching:
             .with_for_update(of=chunks, skip_locked=True)
         )
         ready = self._connection.execute(query).scalars().all()
-        return [self._publishable(chunk_id, queue) for chunk_id, queue in zip(ready, queues, strict=False)]
+        return [self._grant(chunk_id, queue) for chunk_id, queue in zip(ready, queues, strict=False)]
 
     def take_back_expired(self) -> int:
         """Return chunks whose lease ran out; each counts as a death of its worker."""
-        return self._take_back(
-            chunks.c.state == ChunkState.RUNNING,
-            chunks.c.lease_until < func.now(),
-            worker_deaths=chunks.c.worker_deaths + 1,
-        )
+        died = {"worker_deaths": chunks.c.worker_deaths + 1}
+        return self._take_back(chunks.c.lease_until < func.now(), source=ChunkState.RUNNING, values=died)
 
     def take_back_from_silent(self, live_queues: Sequence[str], *, patience_s: float) -> int:
         """Return chunks that were published to a queue whose worker is not heard of."""
         return self._take_back(
-            chunks.c.state == ChunkState.GRANTED,
             chunks.c.queue.not_in(live_queues),
             chunks.c.granted_at < func.now() - timedelta(seconds=patience_s),
+            source=ChunkState.GRANTED,
+            values={},
         )
 
     def stop_waiting(self) -> int:
@@ -134,16 +134,15 @@ class Dispatching:
         """
         n_closed = 0
         for reason, state in STOPPED_CHUNK.items():
-            statement = (
-                update(chunks)
-                .where(
-                    chunks.c.job_id == jobs.c.id,
-                    jobs.c.stop_reason == reason,
-                    chunks.c.state.in_([ChunkState.PENDING, ChunkState.GRANTED]),
-                )
-                .values(state=state, finished_at=func.now())
+            closed = change_chunks(
+                self._connection,
+                chunks.c.job_id == jobs.c.id,
+                jobs.c.stop_reason == reason,
+                sources=WAITING_CHUNK_STATES,
+                wanted=state,
+                values={"finished_at": func.now()},
             )
-            n_closed += self._connection.execute(statement).rowcount
+            n_closed += len(closed)
         return n_closed
 
     def overdue_grants(self, queue: str, *, patience_s: float, at_most: int) -> list[tuple[str, Grant]]:
@@ -159,7 +158,7 @@ class Dispatching:
             .limit(at_most)
             .with_for_update(skip_locked=True)
         )
-        return [(row.job_id, self._publishable(row.id, queue)) for row in self._connection.execute(query).all()]
+        return [(row.job_id, self._grant_anew(row.id, queue)) for row in self._connection.execute(query).all()]
 
     def finishable(self, *, patience_s: float, limit: int) -> Sequence[str]:
         """Jobs that were planned, have no live chunk and are not terminal.
@@ -183,22 +182,36 @@ class Dispatching:
         )
         return self._connection.execute(query).scalars().all()
 
-    def _publishable(self, chunk_id: int, queue: str) -> Grant:
+    def _grant(self, chunk_id: int, queue: str) -> Grant:
+        (granted,) = change_chunks(
+            self._connection,
+            chunks.c.id == chunk_id,
+            sources=(ChunkState.PENDING,),
+            wanted=ChunkState.GRANTED,
+            values={"queue": queue, "grants": chunks.c.grants + 1, "granted_at": func.now()},
+        )
+        return Grant(chunk_id, queue, granted["grants"])
+
+    def _grant_anew(self, chunk_id: int, queue: str) -> Grant:
         statement = (
             update(chunks)
             .where(chunks.c.id == chunk_id)
-            .values(state=ChunkState.GRANTED, queue=queue, grants=chunks.c.grants + 1, granted_at=func.now())
+            .values(grants=chunks.c.grants + 1, granted_at=func.now())
             .returning(chunks.c.grants)
         )
         return Grant(chunk_id, queue, self._connection.execute(statement).scalar_one())
 
-    def _take_back(self, *conditions: ColumnElement[bool], **values: ColumnElement[int]) -> int:
-        statement = (
-            update(chunks)
-            .where(*conditions)
-            .values(state=ChunkState.PENDING, lease_token=None, lease_until=None, **values)
+    def _take_back(
+        self, *conditions: ColumnElement[bool], source: ChunkState, values: dict[str, ColumnElement[int]]
+    ) -> int:
+        taken = change_chunks(
+            self._connection,
+            *conditions,
+            sources=(source,),
+            wanted=ChunkState.PENDING,
+            values={"lease_token": None, "lease_until": None, **values},
         )
-        return self._connection.execute(statement).rowcount
+        return len(taken)
 
 
 def _may_run() -> tuple[ColumnElement[bool], ...]:

@@ -80,6 +80,25 @@ def test_a_new_incarnation_on_the_same_queue_takes_over_at_once(core: CoreMachin
     core.checker.check_job(job_id, expected_of(items))
 
 
+def test_the_history_tells_what_a_chunk_went_through(core: CoreMachine) -> None:
+    job_id = core.planned([good("a")])
+    (chunk_id,) = core.granted(job_id)
+    run_and_die(core, chunk_id, holder="worker-1")
+    core.lease_runs_out(chunk_id)
+    core.granted(job_id)
+    core.run(chunk_id, holder="worker-2")
+    told = core.sql("SELECT kind, data FROM events WHERE chunk_id = :id ORDER BY id", id=chunk_id)
+    assert [(event["kind"], event["data"]["attempt"], event["data"]["worker_deaths"]) for event in told] == [
+        ("chunk_granted", 0, 0),
+        ("chunk_running", 1, 0),
+        ("chunk_pending", 1, 1),
+        ("chunk_granted", 1, 1),
+        ("chunk_running", 2, 1),
+        ("chunk_done", 2, 1),
+    ]
+    assert told[-1]["data"]["succeeded"] == 1
+
+
 def test_the_same_incarnation_does_not_take_over_from_itself(core: CoreMachine) -> None:
     """A broken connection redelivers to the worker whose child still runs the chunk."""
     job_id = core.planned([good("a")])
