@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import Connection
 
 from app.db.repositories.outcomes import EMPTY_TALLY, Outcomes, Tally
-from app.domain.jobs import Cost, Job, JobDetails, Usage
+from app.domain.jobs import Cost, Job, JobDetails, Usage, Waiting
 from app.domain.pricing import cost_of, no_cost
+from app.domain.states import JobState
 from config.models import ModelSpec
 
 
@@ -26,6 +27,7 @@ def details_from(job: Job, tally: Tally, models: Mapping[str, ModelSpec]) -> Job
         usage=tally.usage,
         cost=_cost(job, tally.usage, models),
         errors_by_code=tally.errors_by_code,
+        waiting=Waiting(reason="paused", detail="paused until it is resumed") if job.state is JobState.PAUSED else None,
     )
 
 

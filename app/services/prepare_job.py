@@ -146,12 +146,12 @@ class _Preparation:
                 return Prepared.LOST
             if chunks:
                 Chunks(connection).insert(job.tenant_id, job.id, chunks)
-            if job.state is JobState.VALIDATING:
-                jobs.change_state(job, wanted, prepare_until=None, **values)
-            elif chunks:
+            if chunks and job.state is not JobState.VALIDATING:  # cancelled or paused meanwhile
                 jobs.update(job.id, prepare_until=None, **values)
-            else:  # cancelled meanwhile, and its input would have been refused: nothing is left to record
-                jobs.change_state(job, JobState.CANCELLED, prepare_until=None, **values)
+            else:
+                # The input of a cancelled job would have been refused: nothing is left to record.
+                end = JobState.CANCELLED if job.state is JobState.CANCELLING else wanted
+                jobs.change_state(job, end, prepare_until=None, **values)
             if job.stop_reason is not None:
                 Chunks(connection).stop_waiting(job.id, STOPPED_CHUNK[job.stop_reason])
             notify(connection)

@@ -137,13 +137,8 @@ class Chunks:
 
     def take_back_granted(self, job_id: str) -> int:
         """Let chunks of a job that were published but not claimed wait again; their messages find nothing to do."""
-        check_chunk(ChunkState.GRANTED, ChunkState.PENDING)
-        statement = (
-            chunks.update()
-            .where(chunks.c.job_id == job_id, chunks.c.state == ChunkState.GRANTED)
-            .values(state=ChunkState.PENDING)
-        )
-        return self._connection.execute(statement).rowcount
+        of_job, sources = chunks.c.job_id == job_id, (ChunkState.GRANTED,)
+        return len(change_chunks(self._connection, of_job, sources=sources, wanted=ChunkState.PENDING, values={}))
 
     def stop_running(self, chunk_id: int, *, token: str, wanted: ChunkState) -> None:
         """Close a claimed chunk of a job that was stopped: its items did not run.

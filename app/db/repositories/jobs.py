@@ -26,10 +26,11 @@ _ENUMS = {
     "on_oversize": OnOversize,
 }
 
-# A job that was cancelled before it was planned is planned all the same: each of its items gets its line.
+# A job that was cancelled before it was planned is planned all the same, so that each of its items gets its line; a
+# paused one too, so that it is refused early if it must be, and goes on at once when it is resumed.
 _IS_UNPLANNED = or_(
     jobs.c.state == JobState.VALIDATING,
-    and_(jobs.c.state == JobState.CANCELLING, jobs.c.queued_at.is_(None)),
+    and_(jobs.c.state.in_([JobState.CANCELLING, JobState.PAUSED]), jobs.c.queued_at.is_(None)),
 )
 
 
