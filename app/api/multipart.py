@@ -101,12 +101,14 @@ def _events(request: Request) -> Iterator[Event]:
     """
     boundary = _boundary(request)
     decoder = MultipartDecoder(boundary, MAX_BUFFER_BYTES, max_parts=MAX_PARTS)
+    n_parts = 0
     try:
         while True:
             event = decoder.next_event()
             if isinstance(event, NeedData):
                 decoder.receive_data(_next_block(request.stream, decoder.buffer, boundary) or None)
                 continue
+            n_parts += isinstance(event, File | Field)
             yield event
             if isinstance(event, Epilogue):
                 return
@@ -115,6 +117,8 @@ def _events(request: Request) -> Iterator[Event]:
     except RequestEntityTooLarge as error:
         if decoder.buffer and len(decoder.buffer) + BLOCK_BYTES > MAX_BUFFER_BYTES:
             raise InvalidRequest("the form has a header that is far too long") from error
+        if n_parts >= MAX_PARTS:
+            raise InvalidRequest(f"the form has more than {MAX_PARTS} parts") from error
         raise
 
 

@@ -24,9 +24,7 @@ def _begun(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     yield from rest
 
 
-def stream_content(
-    storage: ObjectStore, content: Content, *, mimetype: str, may_be_cut: bool = True
-) -> Response:
+def stream_content(storage: ObjectStore, content: Content, *, mimetype: str, may_be_cut: bool = True) -> Response:
     """Answer with ``content``, or with the piece that the request's ``Range`` asks for where it ``may_be_cut``.
 
     ``Content-Length`` is always sent, so a stream that fails halfway is seen as such by every client.
@@ -54,6 +52,9 @@ def _asked_piece(size_bytes: int) -> tuple[int, int] | None:
     asked = parse_range_header(request.headers.get("Range"))
     if asked is None or asked.units != "bytes" or len(asked.ranges) != 1 or "If-Range" in request.headers:
         return None
+    (begin, end), *_ = asked.ranges
+    if end is None and size_bytes:
+        asked = Range("bytes", [(max(begin, -size_bytes), None)])  # of the last 500 bytes of 100 there are 100
     piece = asked.range_for_length(size_bytes)
     if piece is None:
         raise RangeNotSatisfiable(_outside(asked, size_bytes), size_bytes=size_bytes)

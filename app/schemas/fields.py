@@ -5,11 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 from marshmallow import RAISE, Schema, ValidationError, fields
 
 from app.schemas.problems import UNKNOWN
 
 MAX_DEPTH = 64
+MAX_OBJECT_BYTES = 64 * 1024
+"""An object is kept in a row and read with it, one for each job of a list."""
 METADATA_PAIRS = 16
 METADATA_KEY_CHARS = 64
 METADATA_VALUE_CHARS = 512
@@ -47,13 +50,25 @@ class Number(fields.Float):
         return super()._deserialize(value, attr, data, **kwargs)
 
 
+class Flag(fields.Boolean):
+    """``true`` or ``false``, and nothing that merely counts as one of them."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
 class JsonObject(fields.Dict):
-    """Any JSON object of bounded depth, without U+0000."""
+    """Any JSON object of bounded depth and size, without U+0000."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         if not isinstance(value, dict):
             raise ValidationError("This must be a JSON object.")
         _check_storable(value)
+        size_bytes = len(orjson.dumps(value))
+        if size_bytes > MAX_OBJECT_BYTES:
+            raise ValidationError(f"This has {size_bytes} bytes as JSON, {MAX_OBJECT_BYTES} at most.")
         return value
 
 

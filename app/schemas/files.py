@@ -8,7 +8,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validate
 
 from app.domain.files import BATCH_PURPOSE
-from app.errors import InvalidRequest
+from app.errors import InvalidRequest, MissingParameter
 from app.schemas.fields import RequestSchema, Text, UnixTime
 from app.schemas.problems import refusal_of
 from app.services.create_file import FileOptions
@@ -54,6 +54,7 @@ def file_options(sent: Mapping[str, str], *, filename: str) -> FileOptions:
     """
     loaded = _load(UploadFieldsSchema(), sent)
     _check_name(loaded["purpose"], filename)
+    _check_expiry(loaded)
     return FileOptions(purpose=loaded["purpose"], expires_after_s=loaded.get("seconds"))
 
 
@@ -63,6 +64,13 @@ def _load(schema: Schema, sent: Mapping[str, str]) -> dict[str, Any]:
     except ValidationError as error:
         raise refusal_of(error) from error
     return loaded
+
+
+def _check_expiry(loaded: Mapping[str, Any]) -> None:
+    for given, needed in (("anchor", "seconds"), ("seconds", "anchor")):
+        if given in loaded and needed not in loaded:
+            param = f"expires_after[{needed}]"
+            raise MissingParameter(f"{param}: 'expires_after' needs its anchor and its seconds", param=param)
 
 
 def _check_name(purpose: str | None, filename: str) -> None:

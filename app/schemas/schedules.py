@@ -11,7 +11,7 @@ from marshmallow import Schema, ValidationError, fields, post_load, validate
 from app.domain.jobs import Dialect, JobRequest
 from app.domain.schedules import Schedule, ScheduleRequest, ScheduleSource
 from app.errors import InvalidRequest, MissingParameter
-from app.schemas.fields import RequestSchema, Text, Timestamp
+from app.schemas.fields import Flag, RequestSchema, Text, Timestamp
 from app.schemas.jobs import CountsSchema, JobRequestSchema
 
 MAX_NAME_CHARS = 128
@@ -119,7 +119,7 @@ class ScheduleRequestSchema(ScheduleClockSchema):
 class SchedulePatchSchema(ScheduleClockSchema):
     """What may be changed; fields that are absent stay."""
 
-    enabled = fields.Boolean(truthy={True}, falsy={False})
+    enabled = Flag()
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "partial": True})

@@ -13,6 +13,7 @@ from app.errors import InvalidJson, InvalidRequest, MissingParameter, UnknownPar
 from app.schemas.batches import BatchRequestSchema
 from app.schemas.jobs import JobRequestSchema
 from app.schemas.problems import refusal_of
+from app.schemas.schedules import SchedulePatchSchema
 
 
 def _refusal(schema: type[Any], body: Any) -> InvalidRequest:
@@ -66,6 +67,7 @@ def test_one_input_is_inputs_of_one() -> None:
         ({"item_timeout_s": 0}, "item_timeout_s"),
         ({"parameters": []}, "parameters"),
         ({"parameters": {"a": {"b": "\0"}}}, "parameters"),
+        ({"parameters": {"a": "x" * 70_000}}, "parameters"),
         ({"metadata": {"a": 1}}, "metadata.a"),
         ({"metadata": {"k" * 65: "v"}}, "metadata." + "k" * 64),
         ({"metadata": {"k": "v" * 513}}, "metadata.k"),
@@ -160,3 +162,8 @@ def test_what_is_not_json_is_refused(body: bytes) -> None:
 
 def test_json_nested_within_reason_is_taken() -> None:
     parse_json(b"[" * 200 + b"]" * 200)
+
+
+@pytest.mark.parametrize("value", [1, 0, "true", None])
+def test_a_switch_is_true_or_false_and_nothing_like_it(value: Any) -> None:
+    assert _refusal(SchedulePatchSchema, {"enabled": value}).param == "enabled"

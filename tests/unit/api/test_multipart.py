@@ -83,6 +83,23 @@ def test_an_expiry_is_read() -> None:
     assert upload.finish().expires_after_s == 3600
 
 
+@pytest.mark.parametrize(("given", "missing"), [("anchor", "seconds"), ("seconds", "anchor")])
+def test_half_an_expiry_is_refused(given: str, missing: str) -> None:
+    value = {"anchor": "created_at", "seconds": "3600"}[given]
+    fields = _field("purpose", "batch") + _field(f"expires_after[{given}]", value)
+    upload = MultipartUpload(_request(fields + _file(b"x") + END))
+    upload.content.read()
+    with pytest.raises(MissingParameter) as refusal:
+        upload.finish()
+    assert refusal.value.param == f"expires_after[{missing}]"
+
+
+def test_a_form_of_very_many_parts_is_refused_for_that() -> None:
+    fields = b"".join(_field("purpose", "batch") for _ in range(100))
+    with pytest.raises(InvalidRequest, match="parts"):
+        MultipartUpload(_request(fields + _file(b"x") + END))
+
+
 @pytest.mark.parametrize("cut", [1, 10, 40])
 def test_an_upload_that_breaks_off_is_refused(cut: int) -> None:
     body = _field("purpose", "batch") + _file(b"x" * 100) + END
