@@ -6,13 +6,18 @@ import secrets
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, cast
 
-from app.domain.chunks import Chunk, NewPart
+import structlog
+
+from app.domain.chunks import Chunk, ItemSpan, NewPart
 from app.domain.input_lines import parse_object
 from app.domain.jobs import Job
 from app.domain.result_lines import LineContext, never_ran_line
 from app.domain.states import STOPPED_CHUNK
+from app.errors import ObjectMissing
 from app.ports import ObjectStore
 from app.services.chunk_input import read_chunk_lines
+
+log = structlog.get_logger(__name__)
 
 
 def store_never_ran(*, storage: ObjectStore, job: Job, chunks: Sequence[Chunk], max_line_bytes: int) -> list[NewPart]:
@@ -45,13 +50,35 @@ def _lines(
 ) -> Iterator[bytes]:
     context = LineContext(job.dialect, job.id, job.model_version)
     for chunk in chunks:
-        lines = read_chunk_lines(storage=storage, input_key=job.input_key, chunk=chunk, max_line_bytes=max_line_bytes)
-        for span, line in lines:
-            parsed, _ = parse_object(line.data or b"")
-            custom_id = (parsed or {}).get("custom_id", f"line {span.index + 1}")
+        for span, custom_id in _items(storage, job, chunk, max_line_bytes):
             yield never_ran_line(
                 context, index=span.index, custom_id=custom_id, outcome=outcome, attempts=span.attempts
             )
+
+
+def _items(storage: ObjectStore, job: Job, chunk: Chunk, max_line_bytes: int) -> Iterator[tuple[ItemSpan, str]]:
+    """Each item and its ``custom_id``. Where the store lost the input they go by their lines: the job must end."""
+    n_read = 0
+    lines = read_chunk_lines(storage=storage, input_key=job.input_key, chunk=chunk, max_line_bytes=max_line_bytes)
+    try:
+        for span, line in lines:
+            n_read += 1
+            parsed, _ = parse_object(line.data or b"")
+            yield span, (parsed or {}).get("custom_id", _by_line(span))
+    except ObjectMissing:
+        if n_read:
+            raise  # half of them are named already; the next try meets the loss at once
+        log.exception("input_lost", job_id=job.id, chunk_id=chunk.id)
+        yield from ((span, _by_line(span)) for span in chunk.spans or _places(chunk))
+
+
+def _places(chunk: Chunk) -> Iterator[ItemSpan]:
+    for index in range(chunk.first_index, chunk.first_index + chunk.n_items):
+        yield ItemSpan(index=index, offset=chunk.byte_start, size_bytes=0, attempts=0)
+
+
+def _by_line(span: ItemSpan) -> str:
+    return f"line {span.index + 1}"
 
 
 class _LineStream:

@@ -72,6 +72,15 @@ def test_a_queued_job_ends_without_having_run(core: CoreMachine, stop: Stop, end
 
 
 @stopped_by
+def test_a_job_whose_input_the_store_has_lost_ends_all_the_same(core: CoreMachine, stop: Stop, end: JobState) -> None:
+    job_id = core.planned([good("a"), good("b")])
+    core.wiring.storage.delete([core.job(job_id).input_key])
+    stop(core, job_id)
+    assert core.drive(job_id).state is end
+    assert statuses(core, job_id) == {"line 1": end, "line 2": end}
+
+
+@stopped_by
 def test_a_granted_chunk_does_not_run_any_more(core: CoreMachine, stop: Stop, end: JobState) -> None:
     job_id = core.planned([good("a")])
     (chunk_id,) = core.granted(job_id)
