@@ -93,7 +93,29 @@ def _facts(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
 @with_client
 def cancel(client: ApiClient, *, job_id: str, as_json: bool) -> None:
     """Cancel a job; what finished is kept."""
-    job = client.post(f"/v1/jobs/{job_id}/cancel")
+    _steer(client, job_id, "cancel", as_json=as_json)
+
+
+@click.command()
+@click.argument("job_id")
+@with_json
+@with_client
+def pause(client: ApiClient, *, job_id: str, as_json: bool) -> None:
+    """Pause a job; its window runs on."""
+    _steer(client, job_id, "pause", as_json=as_json)
+
+
+@click.command()
+@click.argument("job_id")
+@with_json
+@with_client
+def resume(client: ApiClient, *, job_id: str, as_json: bool) -> None:
+    """Let a paused job go on."""
+    _steer(client, job_id, "resume", as_json=as_json)
+
+
+def _steer(client: ApiClient, job_id: str, verb: str, *, as_json: bool) -> None:
+    job = client.post(f"/v1/jobs/{job_id}/{verb}")
     if as_json:
         print_json(job)
     else:

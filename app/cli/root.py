@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from app.cli.installation import doctor, migrate, topology
-from app.cli.jobs import cancel, jobs, results, show
+from app.cli.jobs import cancel, jobs, pause, results, resume, show
 from app.cli.keys import keys
 from app.cli.models import models
 from app.cli.schedules import schedules
@@ -28,6 +28,8 @@ for _command in (
     show,
     results,
     cancel,
+    pause,
+    resume,
     models,
     schedules,
     keys,

@@ -280,3 +280,12 @@ def test_missing_settings_of_a_local_command_are_named(
     done = nightshift("migrate")
     assert done.exit_code == 1
     assert "NIGHTSHIFT_DATABASE_URL is not set" in done.stderr
+
+
+@pytest.mark.parametrize(("verb", "state"), [("pause", "paused"), ("resume", "running"), ("cancel", "cancelling")])
+def test_a_job_is_steered_and_shown(api: Api, nightshift: Callable[..., Result], verb: str, state: str) -> None:
+    api.on("POST", f"/v1/jobs/job_1/{verb}", _job(state))
+    done = nightshift(verb, "job_1")
+    assert done.exit_code == 0, done.output
+    assert f"job_1  {state}" in done.stdout
+    assert '"state"' in nightshift(verb, "job_1", "--json").stdout

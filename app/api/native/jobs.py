@@ -1,4 +1,4 @@
-"""``/v1/jobs``: submit, show, list, cancel."""
+"""``/v1/jobs``: submit, show, list, pause, resume, cancel."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from app.errors import NotFound, QueueFull, StateConflict, StorageUnavailable
 from app.schemas.jobs import JobListQuerySchema, JobListSchema, JobRequestSchema, JobSchema
 from app.services.cancel_job import cancel_job
 from app.services.list_jobs import list_jobs
+from app.services.pause_job import pause_job
+from app.services.resume_job import resume_job
 from app.services.show_job import show_job
 from app.services.submit_job import submit_job
 
@@ -71,3 +73,26 @@ def post_job_cancel(job_id: str) -> JobDetails:
     What has finished is kept. Cancelling twice is no error; cancelling a job that has ended is.
     """
     return cancel_job(wiring=context.wiring(), tenant_id=context.tenant_id(), job_id=job_id_of(job_id))
+
+
+@blueprint.route("/<job_id>/pause", methods=["POST"])
+@blueprint.refuses(NotFound, StateConflict)
+@blueprint.response(200, JobSchema)
+def post_job_pause(job_id: str) -> JobDetails:
+    """Pause a job.
+
+    Nothing of it starts any more; what runs stops as soon as the engine can, and what has finished is kept. Its
+    completion window runs on. Pausing twice is no error; pausing a job that has ended is.
+    """
+    return pause_job(wiring=context.wiring(), tenant_id=context.tenant_id(), job_id=job_id_of(job_id))
+
+
+@blueprint.route("/<job_id>/resume", methods=["POST"])
+@blueprint.refuses(NotFound, StateConflict)
+@blueprint.response(200, JobSchema)
+def post_job_resume(job_id: str) -> JobDetails:
+    """Resume a paused job.
+
+    Resuming a job that was not paused is no error; resuming one that has ended is.
+    """
+    return resume_job(wiring=context.wiring(), tenant_id=context.tenant_id(), job_id=job_id_of(job_id))

@@ -1,4 +1,4 @@
-"""Jobs and batches: submit, show, list, cancel."""
+"""Jobs and batches: submit, show, list, pause, resume, cancel."""
 
 from __future__ import annotations
 
@@ -49,6 +49,19 @@ def test_either_dialects_id_finds_the_job(api: Api) -> None:
     assert api.get(f"/v1/jobs/batch_{suffix}").json["id"] == job["id"]
     assert api.get(f"/v1/batches/{job['id']}").json["id"] == f"batch_{suffix}"
     assert api.get(f"/v1/jobs/{batch['id']}").json["id"] == f"job_{batch_suffix}"
+
+
+def test_a_job_is_paused_and_resumed(api: Api) -> None:
+    job, batch = _job(api), _batch(api)
+    for found in (job["id"], batch["id"]):
+        for _ in range(2):
+            paused = api.post(f"/v1/jobs/{found}/pause")
+            assert (paused.status_code, paused.json["state"], paused.json["phase"]) == (200, "paused", "paused")
+            assert paused.json["waiting"]["reason"] == "paused"
+        assert api.get(f"/v1/batches/{found}").json["status"] == "in_progress"
+        for _ in range(2):
+            resumed = api.post(f"/v1/jobs/{found}/resume")
+            assert (resumed.status_code, resumed.json["state"], resumed.json["waiting"]) == (200, "validating", None)
 
 
 def test_a_batch_is_accepted_with_native_fields(api: Api) -> None:
@@ -170,6 +183,8 @@ def test_another_tenants_job_does_not_exist(api: Api, other: Api) -> None:
     for method, path in (
         ("GET", f"/v1/jobs/{job_id}"),
         ("POST", f"/v1/jobs/{job_id}/cancel"),
+        ("POST", f"/v1/jobs/{job_id}/pause"),
+        ("POST", f"/v1/jobs/{job_id}/resume"),
         ("GET", f"/v1/jobs/{job_id}/results"),
         ("GET", f"/v1/jobs/{job_id}/results/a"),
         ("GET", f"/v1/jobs/{job_id}/manifest"),

@@ -243,7 +243,8 @@ def test_states_read_as_a_batch(api: Api, batch: FinishedJob, state: str, failur
         assert shown["errors"]["data"][0]["code"] == "empty_file"
 
 
-def test_cancelling_a_finished_job_is_409_for_ever(api: Api, job: FinishedJob) -> None:
-    for path in (f"/v1/jobs/{job.id}/cancel", f"/v1/batches/{job.id}/cancel"):
+def test_steering_a_finished_job_is_409_for_ever(api: Api, job: FinishedJob) -> None:
+    steering = [f"/v1/jobs/{job.id}/{verb}" for verb in ("cancel", "pause", "resume")]
+    for path in (*steering, f"/v1/batches/{job.id}/cancel"):
         refused = api.post(path)
         assert (refused.status_code, refused.headers["x-should-retry"]) == (409, "false")
