@@ -60,6 +60,17 @@ def test_every_process_runs_and_its_pid_file_names_it(stack: RunningStack) -> No
         assert (stack.stack.home.logs / f"{name}.log").exists()
 
 
+def test_a_proxy_in_the_environment_is_not_asked_for_our_own_loopback(
+    stack: RunningStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+    stack.stack.up()
+
+
 def test_the_env_file_is_private_and_a_shell_can_read_it(stack: RunningStack) -> None:
     path = stack.stack.home.env_file
 

@@ -77,7 +77,11 @@ def run_demo(stack: Stack, console: Console, *, limit: int | None = None) -> Non
 
 def _client(stack: Stack) -> openai.OpenAI:
     env = read_env(stack.home.env_file)
-    return openai.OpenAI(base_url=f"{env['NIGHTSHIFT_URL']}/v1", api_key=env["NIGHTSHIFT_API_KEY"])
+    return openai.OpenAI(
+        base_url=f"{env['NIGHTSHIFT_URL']}/v1",
+        api_key=env["NIGHTSHIFT_API_KEY"],
+        http_client=openai.DefaultHttpxClient(trust_env=False),  # a proxy has no way to our loopback
+    )
 
 
 def _embed_and_search(client: openai.OpenAI, console: Console, limit: int | None) -> None:

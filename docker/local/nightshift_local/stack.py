@@ -352,7 +352,7 @@ def _client_env(ports: Mapping[str, int], admin_key: str, flower_password: str) 
 
 def _probe_api(url: str) -> None:
     try:
-        answer = httpx.get(f"{url}/readyz", timeout=5)
+        answer = httpx.get(f"{url}/readyz", timeout=5, trust_env=False)  # a proxy has no way to our loopback
     except httpx.HTTPError as error:
         raise NotReady(str(error)) from error
     if answer.status_code != httpx.codes.OK:
@@ -360,7 +360,8 @@ def _probe_api(url: str) -> None:
 
 
 def _key_is_valid(url: str, key: str) -> bool:
-    answer = httpx.get(f"{url}/v1/models", headers={"Authorization": f"Bearer {key}"}, timeout=10)
+    headers = {"Authorization": f"Bearer {key}"}
+    answer = httpx.get(f"{url}/v1/models", headers=headers, timeout=10, trust_env=False)
     return answer.status_code == httpx.codes.OK
 
 

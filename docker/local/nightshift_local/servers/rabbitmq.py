@@ -97,7 +97,7 @@ class RabbitMQ:
         try:
             with kombu.Connection(url, connect_timeout=3) as connection:
                 connection.connect()
-            httpx.get(f"{self.api_url}/overview", timeout=3).raise_for_status()
+            httpx.get(f"{self.api_url}/overview", timeout=3, trust_env=False).raise_for_status()
         except (OSError, OperationalError, httpx.HTTPError) as error:
             raise NotReady(f"{type(error).__name__}: {error}".replace(self.password, "***")) from error
 
