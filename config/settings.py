@@ -238,7 +238,7 @@ class ClientSettings:
         The file's keys are never sent to another address than the file's own.
 
         Raises:
-            SettingsError: neither names an address.
+            SettingsError: neither names an address, the address is none, or a key cannot be sent.
         """
         path, filed = _client_file(environ.get("NIGHTSHIFT_HOME", ""), start)
         url = environ.get("NIGHTSHIFT_URL") or filed.get("NIGHTSHIFT_URL", "")
@@ -247,13 +247,24 @@ class ClientSettings:
                 "NIGHTSHIFT_URL is not set and there is no .nightshift/env in this folder or above it: start the local "
                 "stack with `make up`, or set NIGHTSHIFT_URL and NIGHTSHIFT_API_KEY"
             )
+        if not url.startswith(("http://", "https://")):
+            raise SettingsError(f"NIGHTSHIFT_URL must begin with http:// or https://; it is {url[:80]!r}")
         known = {**(filed if url == filed.get("NIGHTSHIFT_URL") else {}), **environ}
+        _check_sendable(known)
         return cls(
             url=url.rstrip("/"),
             api_key=known.get("NIGHTSHIFT_API_KEY", ""),
             admin_key=known.get("NIGHTSHIFT_ADMIN_KEY", ""),
             source="the environment" if environ.get("NIGHTSHIFT_URL") else str(path),
         )
+
+
+def _check_sendable(variables: Mapping[str, str]) -> None:
+    """Refuse a key that fits into no HTTP header, without showing it."""
+    for name in ("NIGHTSHIFT_API_KEY", "NIGHTSHIFT_ADMIN_KEY"):
+        key = variables.get(name, "")
+        if any(not "!" <= character <= "~" for character in key):
+            raise SettingsError(f"{name} holds a character that no key has: a space, a line end or one beyond ASCII")
 
 
 def _client_file(home: str, start: Path) -> tuple[Path | None, dict[str, str]]:

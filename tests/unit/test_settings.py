@@ -76,3 +76,15 @@ def test_keys_of_the_file_are_not_sent_to_another_address(tmp_path: Path) -> Non
     (folder / "env").write_text("export NIGHTSHIFT_URL=http://mine\nexport NIGHTSHIFT_API_KEY=key\n")
     assert ClientSettings.find({}, tmp_path).api_key == "key"
     assert ClientSettings.find({"NIGHTSHIFT_URL": "http://other"}, tmp_path).api_key == ""
+
+
+@pytest.mark.parametrize("key", ["a\nb", "a b", "caf\u00e9"])
+def test_a_key_that_no_header_takes_is_refused_and_not_shown(key: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="NIGHTSHIFT_API_KEY") as refused:
+        ClientSettings.find({"NIGHTSHIFT_URL": "http://h", "NIGHTSHIFT_API_KEY": key}, tmp_path)
+    assert key not in str(refused.value)
+
+
+def test_an_address_without_a_scheme_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="http://"):
+        ClientSettings.find({"NIGHTSHIFT_URL": "localhost:8000"}, tmp_path)
