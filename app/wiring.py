@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -52,6 +52,8 @@ class WorkerProcess:
     queue: str
     incarnation: str
     """Names this very process: ``host:pid:start``; a restart gets another."""
+    is_leaving: Callable[[], bool]
+    """Whether this process was told to end; asked between micro-batches."""
 
 
 _worker_process: WorkerProcess | None = None

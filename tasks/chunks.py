@@ -19,4 +19,5 @@ def run_chunk(*, chunk_id: int, grant: int) -> str:
         chunk_id=chunk_id,
         queue=worker.queue,
         holder=worker.incarnation,
+        is_leaving=worker.is_leaving,
     )

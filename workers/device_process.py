@@ -21,12 +21,14 @@ from config.queues import pool_of
 from workers.device_lock import DeviceLock
 from workers.engines.base import DeviceLost, ModelUnloadable
 from workers.engines.registry import EngineRegistry
+from workers.leaving import Leaving
 from workers.pinning import device_of
 from workers.pipeline import PipelineRunner
 from workers.sync_lane import SyncLaneServer
 
 BEATS_PER_SILENCE = 5
 """Heartbeats within the time after which a silent worker is taken for dead."""
+LOOK_EVERY_S = 0.25
 EXIT_DEVICE_LOST = 70
 
 log = structlog.get_logger(__name__)
@@ -41,6 +43,7 @@ class DeviceProcess:
 
     def __init__(self, queue: str) -> None:
         self._queue = queue
+        self.leaving = Leaving()
         self._incarnation = ""
         self._stopped = threading.Event()
 
@@ -52,7 +55,7 @@ class DeviceProcess:
         engines = EngineRegistry(wiring.models, pool=pool_of(self._queue), device=device_of(self._queue))
         device_lock = DeviceLock()
         runner = ReplacedWhenDeviceIsLost(PipelineRunner(engines, device_lock))
-        set_worker_process(WorkerProcess(runner, self._queue, self._incarnation))
+        set_worker_process(WorkerProcess(runner, self._queue, self._incarnation, self.leaving.is_set))
         lane = SyncLaneServer(wiring.settings, pool=pool_of(self._queue), engines=engines, device_lock=device_lock)
         self._thread("load-models", lambda: _load(engines))
         self._thread("heartbeat", lambda: self._beat(wiring, engines))
@@ -61,6 +64,9 @@ class DeviceProcess:
     def stop(self, **_signal: object) -> None:
         """Say goodbye, so that nobody waits for the silence."""
         self._stopped.set()
+        self._say_goodbye()
+
+    def _say_goodbye(self) -> None:
         try:
             unregister_worker(database=process_wiring().database, queue=self._queue, incarnation=self._incarnation)
         except DatabaseUnavailable:
@@ -86,8 +92,19 @@ class DeviceProcess:
                 log.warning("heartbeat_failed", queue=self._queue)
             except Exception:  # such as tables that are just being migrated: a worker that works must not fall silent
                 log.exception("heartbeat_failed", queue=self._queue)
-            if self._stopped.wait(wiring.settings.worker_silence_s / BEATS_PER_SILENCE):
+            if self._is_over(wiring.settings.worker_silence_s / BEATS_PER_SILENCE):
                 return
+
+    def _is_over(self, within_s: float) -> bool:
+        """Wait for the next heartbeat; a worker that was told to end is granted nothing more from here on."""
+        next_beat_s = time.monotonic() + within_s
+        while time.monotonic() < next_beat_s:
+            if self._stopped.wait(LOOK_EVERY_S):
+                return True
+            if self.leaving.is_set():
+                self._say_goodbye()
+                return True
+        return False
 
 
 def _load(engines: EngineRegistry) -> None:

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from celery.signals import worker_process_init, worker_process_shutdown
+from celery.signals import worker_process_init, worker_process_shutdown, worker_shutting_down
 
 from config.models import load_models
 from config.queues import pool_of
@@ -53,6 +53,7 @@ def _serve(queue: str) -> None:
     process = DeviceProcess(queue)
     worker_process_init.connect(process.start, weak=False)
     worker_process_shutdown.connect(process.stop, weak=False)
+    worker_shutting_down.connect(process.leaving.set, weak=False)
     app.worker_main(
         ["worker", "-Q", queue, "-n", f"{queue}@%h", "-P", "prefork", "-c", "1", "--prefetch-multiplier", "1"]
     )
