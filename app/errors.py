@@ -15,6 +15,8 @@ NightshiftError
 │   ├── RequestTooLarge            above a documented size
 │   ├── StateConflict              the object is in a state that forbids it; asking again will not help
 │   ├── QueueFull                  past the hard cap on unfinished jobs
+│   ├── IdempotencyKeyReused       the key was sent before with another body
+│   ├── IdempotencyKeyInUse        a request with the same key is being answered
 │   └── RangeNotSatisfiable        a Range outside the content
 ├── DependencyFailed               a backing service failed; asking again may help
 │   ├── StorageUnavailable
@@ -176,6 +178,19 @@ class QueueFull(RequestRefused):
     """Too many unfinished jobs; come back after ``retry_after_s``."""
 
     code = "queue_full"
+    retryable = True
+
+
+class IdempotencyKeyReused(RequestRefused):
+    """The ``Idempotency-Key`` was sent before with another request; use a new one for a new request."""
+
+    code = "idempotency_key_reused"
+
+
+class IdempotencyKeyInUse(RequestRefused):
+    """A request with the same ``Idempotency-Key`` is still being answered; send it again after ``retry_after_s``."""
+
+    code = "idempotency_key_in_use"
     retryable = True
 
 

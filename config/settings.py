@@ -164,6 +164,17 @@ class Settings:
     results_retention_s: int = _variable(
         "Life of a finished job's results", default=30 * 86_400, read=_positive(_integer)
     )
+    events_retention_s: int = _variable(
+        "Life of an event; those of a live job stay until it ends", default=30 * 86_400, read=_positive(_integer)
+    )
+    expiry_grace_s: int = _variable(
+        "How long objects outlive the expiry or deletion of their file or results, for requests that are reading them",
+        default=3_600,
+        read=_positive(_integer),
+    )
+    idempotency_retention_s: int = _variable(
+        "Life of the answer kept under an `Idempotency-Key`", default=86_400, read=_positive(_integer)
+    )
     orphan_age_s: int = _variable(
         "Age at which an object that no row names is swept", default=86_400, read=_positive(_integer)
     )

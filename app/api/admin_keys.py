@@ -15,6 +15,7 @@ from app.schemas.keys import (
     KeyRequestSchema,
     KeyRevokedSchema,
 )
+from app.services.answer_once import Once
 from app.services.create_api_key import create_api_key
 from app.services.list_api_keys import list_api_keys
 from app.services.revoke_api_key import revoke_api_key
@@ -26,13 +27,13 @@ blueprint = ApiBlueprint(
 
 @blueprint.route("", methods=["POST"])
 @blueprint.arguments(KeyRequestSchema)
-@blueprint.response(201, IssuedKeySchema)
-def post_key(body: dict[str, Any]) -> IssuedKey:
+@blueprint.creates(201, IssuedKeySchema)
+def post_key(body: dict[str, Any], *, once: Once[IssuedKey] | None) -> IssuedKey:
     """Make an API key.
 
     The key is shown in this answer and never again.
     """
-    return create_api_key(wiring=context.wiring(), tenant=body["tenant"], name=body["name"])
+    return create_api_key(wiring=context.wiring(), tenant=body["tenant"], name=body["name"], once=once)
 
 
 @blueprint.route("", methods=["GET"])

@@ -7,12 +7,15 @@ from copy import deepcopy
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from flask import current_app
 from flask_smorest import Blueprint
 from marshmallow import Schema
 
 from app import errors
 from app.api.error_tables import kind_of
+from app.api.idempotency import PARAMETER_DOC, REPLAYED, REPLAYED_DOC, answers_once
 from app.api.request_parser import RequestParser
+from app.domain.idempotency import Answer
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -30,6 +33,7 @@ _ALWAYS: dict[Access, tuple[type[errors.NightshiftError], ...]] = {
     Access.ADMIN: (errors.NotAuthenticated, errors.NotPermitted, errors.DatabaseUnavailable),
     Access.OPEN: (),
 }
+_LOCATION_DOC = {"description": "Where it is shown", "schema": {"type": "string"}}
 _OF_A_BODY = (
     errors.InvalidJson,
     errors.InvalidRequest,
@@ -37,6 +41,7 @@ _OF_A_BODY = (
     errors.UnknownParameter,
     errors.RequestTooLarge,
 )
+_OF_A_KEY = (errors.InvalidRequest, errors.IdempotencyKeyReused, errors.IdempotencyKeyInUse)
 _OF_A_QUERY = (errors.InvalidRequest, errors.UnknownParameter)
 
 
@@ -84,9 +89,39 @@ class ApiBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest ships no t
 
         return decorate
 
+    def creates(
+        self, status: int, schema: type[Schema], *, location: str | None = None, streamed: bool = False
+    ) -> Callable[[View], View]:
+        """Dump what the view creates, once per ``Idempotency-Key``; the view is called with ``once``.
+
+        Args:
+            location: where the created object is shown, with ``{id}`` in it.
+            streamed: see ``answers_once``.
+        """
+        dumping = schema()
+        header_docs = {REPLAYED: REPLAYED_DOC, **({"Location": _LOCATION_DOC} if location else {})}
+
+        def render(created: Any) -> Answer:
+            shown = dumping.dump(created)
+            headers = {"Location": location.format(id=shown["id"])} if location else {}
+            return Answer(status, headers, current_app.json.dumps(shown).encode())
+
+        def decorate(view: View) -> View:
+            answering = self.response(status, schema, headers=header_docs)(
+                answers_once(view, render, streamed=streamed)
+            )
+            getattr(answering, "_apidoc")["creates"] = True  # noqa: B009 - where flask-smorest keeps its notes
+            return answering  # type: ignore[return-value]
+
+        return decorate
+
     def _prepare_refusals_doc(self, doc: dict[str, Any], doc_info: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
         """Write every error that an operation can answer with into its documentation."""
-        refusals = dict.fromkeys([*_ALWAYS[self.access], *_of_input(doc), *doc_info.get("refusals", ())])
+        creates = doc_info.get("creates", False)
+        of_key = _OF_A_KEY if creates else ()
+        refusals = dict.fromkeys([*_ALWAYS[self.access], *_of_input(doc), *of_key, *doc_info.get("refusals", ())])
+        if creates:
+            doc.setdefault("parameters", []).append(PARAMETER_DOC)
         by_status: dict[int, list[type[errors.NightshiftError]]] = {}
         for refusal in refusals:
             by_status.setdefault(int(kind_of(refusal).status), []).append(refusal)

@@ -50,6 +50,12 @@ def tenant_id() -> str:
     return principal.tenant_id
 
 
+def tenant_id_or_none() -> str | None:
+    """The tenant that sends this request; None on routes of the administrator."""
+    principal: Principal | None = g.get("principal")
+    return principal.tenant_id if principal is not None else None
+
+
 def request_id() -> str:
     """The id of this request."""
     found: str = g.request_id

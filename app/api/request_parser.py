@@ -11,6 +11,7 @@ from flask import Request
 from marshmallow import Schema, ValidationError
 from webargs.flaskparser import FlaskParser
 
+from app.api.idempotency import remember_body
 from app.errors import InvalidJson, InvalidRequest
 from app.schemas.problems import refusal_of
 
@@ -67,6 +68,7 @@ def read_json(req: Request) -> Any:
     if req.content_length is None:
         # Werkzeug stops at the limit without a word; one more read raises where there is more.
         req.stream.read(1)
+    remember_body(body)
     return parse_json(body)
 
 

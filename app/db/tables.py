@@ -159,6 +159,7 @@ jobs = Table(
         "state",
         postgresql_where=text("state NOT IN ('succeeded', 'partially_succeeded', 'failed', 'expired', 'cancelled')"),
     ),
+    Index("ix_jobs_results_expire_at", "results_expire_at", postgresql_where=text("NOT results_swept")),
 )
 
 chunks = Table(
@@ -231,6 +232,8 @@ events = Table(
     _json("data", "{}"),
     _moment("created_at", now=True),
     Index("ix_events_job_id_id", "job_id", "id"),
+    # Rows come in the order of time, so a few pages of BRIN find the old ones.
+    Index("ix_events_created_at", "created_at", postgresql_using="brin"),
 )
 
 schedules = Table(
@@ -287,6 +290,25 @@ model_rates = Table(
     # Estimated tokens per device second, smoothed over finished chunks.
     Column("tokens_per_s", Float, nullable=False),
     _moment("updated_at", now=True),
+)
+
+# Answers to creating requests, each committed together with what it created.
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("id", BigInteger, Identity(), primary_key=True),
+    # Null for the administrator.
+    Column("tenant_id", Text, ForeignKey("tenants.id")),
+    Column("route", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("body_sha256", LargeBinary, nullable=False),
+    Column("status", SmallInteger, nullable=False),
+    _json("headers", "{}"),
+    # Sealed with the server's secret: the answer may hold a new API key.
+    Column("sealed_body", LargeBinary, nullable=False),
+    _moment("created_at", now=True),
+    UniqueConstraint("tenant_id", "route", "key", postgresql_nulls_not_distinct=True),
+    Index("ix_idempotency_keys_created_at", "created_at"),
 )
 
 dead_letters = Table(

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol, cast
 from uuid import uuid4
 
-import structlog
-
 from app.db.repositories.files import Files
 from app.domain.files import File
 from app.domain.ids import new_id
-from app.errors import RequestTooLarge, StorageUnavailable
+from app.errors import RequestTooLarge
 from app.ports import StoredObject
+from app.services.answer_once import Once
+from app.services.discard_object import discarded_unless_named
 from app.wiring import Wiring
 
-log = structlog.get_logger(__name__)
+_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +42,7 @@ class Upload(Protocol):
         ...
 
 
-def create_file(*, wiring: Wiring, tenant_id: str, upload: Upload) -> File:
+def create_file(*, wiring: Wiring, tenant_id: str, upload: Upload, once: Once[File] | None = None) -> File:
     """Store an upload as a file of the tenant; a broken upload leaves no file.
 
     Raises:
@@ -51,35 +52,48 @@ def create_file(*, wiring: Wiring, tenant_id: str, upload: Upload) -> File:
     """
     key = f"files/{tenant_id}/{uuid4().hex}"
     limited = cast("BinaryIO", _LimitedSource(upload.content, wiring.settings.max_file_bytes))
+    if once is not None and once.is_repeat:
+        once.repeat(_repeat_digest(upload, limited))
     stored = wiring.storage.put(key, limited)
-    try:
-        options = upload.finish()
-        return _add_row(wiring, tenant_id, upload.filename, options, stored)
-    except Exception:
-        _discard(wiring, key)
-        raise
+    with discarded_unless_named(wiring.storage, key):
+        return _add_file(wiring, tenant_id, upload, stored, once)
 
 
-def _add_row(wiring: Wiring, tenant_id: str, filename: str, options: FileOptions, stored: StoredObject) -> File:
+def _add_file(wiring: Wiring, tenant_id: str, upload: Upload, stored: StoredObject, once: Once[File] | None) -> File:
+    options = upload.finish()
     with wiring.database.begin() as connection:
-        return Files(connection).add(
+        file = Files(connection).add(
             file_id=new_id("file-"),
             tenant_id=tenant_id,
             purpose=options.purpose,
-            filename=filename,
+            filename=upload.filename,
             size_bytes=stored.size_bytes,
             sha256=stored.sha256,
             object_key=stored.key,
             expires_after_s=options.expires_after_s or wiring.settings.file_retention_s,
         )
+        if once is not None:
+            once.keep(connection, file, body_sha256=_request_digest(upload.filename, stored.sha256, options))
+        return file
 
 
-def _discard(wiring: Wiring, key: str) -> None:
-    """Delete an object that no row names; where that fails hygiene sweeps it later."""
-    try:
-        wiring.storage.delete([key])
-    except StorageUnavailable as error:
-        log.warning("upload_left_an_orphan", object_key=key, reason=error.message)
+def _request_digest(filename: str, sha256: str, options: FileOptions) -> bytes:
+    """What makes two uploads the same: their content, name and options; not how the form is written."""
+    parts = (filename, sha256, options.purpose, str(options.expires_after_s))
+    return hashlib.sha256("\0".join(parts).encode()).digest()
+
+
+def _repeat_digest(upload: Upload, content: BinaryIO) -> bytes:
+    sha256 = _drained_sha256(content)
+    return _request_digest(upload.filename, sha256, upload.finish())
+
+
+def _drained_sha256(content: BinaryIO) -> str:
+    """Read what was stored before once more, for its digest only."""
+    digest = hashlib.sha256()
+    while block := content.read(_BLOCK_BYTES):
+        digest.update(block)
+    return digest.hexdigest()
 
 
 class _LimitedSource:

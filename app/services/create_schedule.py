@@ -9,11 +9,14 @@ from app.domain.files import BATCH_PURPOSE
 from app.domain.schedules import Schedule, ScheduleRequest, template_of
 from app.domain.windows import window_seconds
 from app.errors import InvalidRequest, NotFound
+from app.services.answer_once import Once
 from app.services.submit_job import check_model
 from app.wiring import Wiring
 
 
-def create_schedule(*, wiring: Wiring, tenant_id: str, request: ScheduleRequest) -> Schedule:
+def create_schedule(
+    *, wiring: Wiring, tenant_id: str, request: ScheduleRequest, once: Once[Schedule] | None = None
+) -> Schedule:
     """Store a schedule; its first tick is the next moment its cron line names.
 
     Raises:
@@ -25,7 +28,7 @@ def create_schedule(*, wiring: Wiring, tenant_id: str, request: ScheduleRequest)
         schedules = Schedules(connection)
         if request.source.file_id is not None:
             _check_file(Files(connection), tenant_id, request.source.file_id)
-        return schedules.add(
+        schedule = schedules.add(
             tenant_id,
             name=request.name,
             cron=request.cron,
@@ -35,6 +38,9 @@ def create_schedule(*, wiring: Wiring, tenant_id: str, request: ScheduleRequest)
             due_by=request.due_by,
             next_tick_at=next_tick(request.cron, request.timezone, after=schedules.now()),
         )
+        if once is not None:
+            once.keep(connection, schedule)
+        return schedule
 
 
 def _check_file(files: Files, tenant_id: str, file_id: str) -> None:

@@ -17,6 +17,8 @@ from app.domain.jobs import JobDetails, JobRequest
 from app.domain.states import JobState
 from app.domain.windows import window_seconds
 from app.errors import InvalidRequest, NotFound, QueueFull, RequestTooLarge
+from app.services.answer_once import Once
+from app.services.discard_object import discarded_unless_named
 from app.services.job_details import job_details
 from app.wiring import Wiring
 from config.models import ModelSpec
@@ -24,7 +26,9 @@ from config.models import ModelSpec
 QUEUE_FULL_RETRY_S = 60.0
 
 
-def submit_job(*, wiring: Wiring, tenant_id: str, request: JobRequest) -> JobDetails:
+def submit_job(
+    *, wiring: Wiring, tenant_id: str, request: JobRequest, once: Once[JobDetails] | None = None
+) -> JobDetails:
     """Make a job in state ``validating``; once this returns, it is durable.
 
     Raises:
@@ -36,11 +40,22 @@ def submit_job(*, wiring: Wiring, tenant_id: str, request: JobRequest) -> JobDet
     window_s = window_seconds(request.completion_window)
     check_model(request, wiring)
     _check_room(wiring, tenant_id)
-    source = _file_input(wiring.database, tenant_id, request) or _inline_input(wiring, tenant_id, request)
+    source = _file_input(wiring.database, tenant_id, request)
+    if source is not None:
+        return _accept(wiring, window_s, _row(tenant_id, request, source), once)
+    source = _inline_input(wiring, tenant_id, request)
+    with discarded_unless_named(wiring.storage, source["input_key"]):
+        return _accept(wiring, window_s, _row(tenant_id, request, source), once)
+
+
+def _accept(wiring: Wiring, window_s: int, row: dict[str, Any], once: Once[JobDetails] | None) -> JobDetails:
     with wiring.database.begin() as connection:
-        job = Jobs(connection).insert(completion_window_s=window_s, values=_row(tenant_id, request, source))
+        job = Jobs(connection).insert(completion_window_s=window_s, values=row)
+        details = job_details(connection, [job], wiring.models)[0]
+        if once is not None:
+            once.keep(connection, details)
         notify(connection)
-        return job_details(connection, [job], wiring.models)[0]
+        return details
 
 
 def check_model(request: JobRequest, wiring: Wiring) -> None:

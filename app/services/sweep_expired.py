@@ -1,16 +1,20 @@
-"""Delete the objects of files and results that are past their time."""
+"""Delete what is past its time: objects of files and results, events, answers kept under idempotency keys."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 
 import structlog
 
 from app.db.repositories.hygiene import ExpiredJob, Hygiene
+from app.db.repositories.idempotency_keys import IdempotencyKeys
 from app.wiring import Wiring
 
 log = structlog.get_logger(__name__)
 AT_ONCE = 500
+MOST_ROUNDS = 200
+"""One sweep deletes up to 100,000 of a kind; the next goes on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,25 +23,44 @@ class SweptExpired:
 
     n_files: int
     n_jobs: int
+    n_events: int
+    n_idempotency_keys: int
 
 
 def sweep_expired(*, wiring: Wiring) -> SweptExpired:
     """Delete objects first and mark their rows then; one that stops in the middle is done again by the next.
 
-    The upload under a live job stays, however old it is.
+    What is expired or deleted is not served any more from that moment on; its objects go ``expiry_grace_s`` later, so
+    that nothing is pulled from under a download, or under a job that is being accepted. The upload under a live job
+    stays until that has ended, however old it is.
 
     Raises:
         StorageUnavailable, DatabaseUnavailable: what was not marked is swept again later.
     """
-    swept = SweptExpired(n_files=_sweep_uploads(wiring), n_jobs=_sweep_results(wiring))
-    if swept.n_files or swept.n_jobs:
-        log.info("expired_swept", n_files=swept.n_files, n_jobs=swept.n_jobs)
+    swept = SweptExpired(
+        n_files=_repeated(_sweep_uploads, wiring),
+        n_jobs=_repeated(_sweep_results, wiring),
+        n_events=_repeated(_sweep_events, wiring),
+        n_idempotency_keys=_repeated(_sweep_idempotency_keys, wiring),
+    )
+    if any(asdict(swept).values()):
+        log.info("expired_swept", **asdict(swept))
     return swept
+
+
+def _repeated(sweep: Callable[[Wiring], int], wiring: Wiring) -> int:
+    total = 0
+    for _ in range(MOST_ROUNDS):
+        n_swept = sweep(wiring)
+        total += n_swept
+        if n_swept < AT_ONCE:
+            break
+    return total
 
 
 def _sweep_uploads(wiring: Wiring) -> int:
     with wiring.database.begin() as connection:
-        expired = Hygiene(connection).expired_uploads(AT_ONCE)
+        expired = Hygiene(connection, grace_s=wiring.settings.expiry_grace_s).expired_uploads(AT_ONCE)
     if expired:
         wiring.storage.delete(key for _file_id, key in expired)
         with wiring.database.begin() as connection:
@@ -47,7 +70,7 @@ def _sweep_uploads(wiring: Wiring) -> int:
 
 def _sweep_results(wiring: Wiring) -> int:
     with wiring.database.begin() as connection:
-        expired = Hygiene(connection).expired_jobs(AT_ONCE)
+        expired = Hygiene(connection, grace_s=wiring.settings.expiry_grace_s).expired_jobs(AT_ONCE)
     for job in expired:
         _sweep_job(wiring, job)
     return len(expired)
@@ -61,3 +84,15 @@ def _sweep_job(wiring: Wiring, job: ExpiredJob) -> None:
     wiring.storage.delete(keys)
     with wiring.database.begin() as connection:
         Hygiene(connection).mark_job_swept(job.job_id)
+
+
+def _sweep_events(wiring: Wiring) -> int:
+    with wiring.database.begin() as connection:
+        older_than_s = wiring.settings.events_retention_s
+        return Hygiene(connection).delete_events(older_than_s=older_than_s, limit=AT_ONCE)
+
+
+def _sweep_idempotency_keys(wiring: Wiring) -> int:
+    with wiring.database.begin() as connection:
+        max_age_s = wiring.settings.idempotency_retention_s
+        return IdempotencyKeys(connection, max_age_s=max_age_s).sweep(AT_ONCE)

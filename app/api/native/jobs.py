@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import Any
 
 from app.api import context
@@ -13,6 +12,7 @@ from app.domain.jobs import JobDetails, JobRequest
 from app.domain.pages import Page
 from app.errors import NotFound, QueueFull, StateConflict, StorageUnavailable
 from app.schemas.jobs import JobListQuerySchema, JobListSchema, JobRequestSchema, JobSchema
+from app.services.answer_once import Once
 from app.services.cancel_job import cancel_job
 from app.services.list_jobs import list_jobs
 from app.services.pause_job import pause_job
@@ -22,20 +22,17 @@ from app.services.submit_job import submit_job
 
 blueprint = ApiBlueprint("jobs", url_prefix="/v1/jobs", description="Jobs, whichever dialect made them")
 
-_LOCATION = {"Location": {"description": "Where the job is shown", "schema": {"type": "string"}}}
-
 
 @blueprint.route("", methods=["POST"])
 @blueprint.refuses(QueueFull, StorageUnavailable)
 @blueprint.arguments(JobRequestSchema)
-@blueprint.response(202, JobSchema, headers=_LOCATION)
-def post_job(job: JobRequest) -> tuple[JobDetails, HTTPStatus, dict[str, str]]:
+@blueprint.creates(202, JobSchema, location="/v1/jobs/{id}")
+def post_job(job: JobRequest, *, once: Once[JobDetails] | None) -> JobDetails:
     """Run a job.
 
     Once this has answered, the job is durable: it needs neither broker nor workers at this moment.
     """
-    details = submit_job(wiring=context.wiring(), tenant_id=context.tenant_id(), request=job)
-    return details, HTTPStatus.ACCEPTED, {"Location": f"/v1/jobs/{details.job.id}"}
+    return submit_job(wiring=context.wiring(), tenant_id=context.tenant_id(), request=job, once=once)
 
 
 @blueprint.route("", methods=["GET"])

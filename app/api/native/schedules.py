@@ -20,6 +20,7 @@ from app.schemas.schedules import (
     ScheduleRequestSchema,
     ScheduleSchema,
 )
+from app.services.answer_once import Once
 from app.services.change_schedule import change_schedule
 from app.services.create_schedule import create_schedule
 from app.services.delete_schedule import delete_schedule
@@ -33,14 +34,14 @@ blueprint = ApiBlueprint("schedules", url_prefix="/v1/schedules", description="J
 
 @blueprint.route("", methods=["POST"])
 @blueprint.arguments(ScheduleRequestSchema)
-@blueprint.response(201, ScheduleSchema)
-def post_schedule(body: ScheduleRequest) -> Schedule:
+@blueprint.creates(201, ScheduleSchema)
+def post_schedule(body: ScheduleRequest, *, once: Once[Schedule] | None) -> Schedule:
     """Make a schedule
 
     Runs happen at the wall clock of its time zone: once in the night an hour is skipped, once in the night an hour
     comes twice. Ticks that are missed while the server is down are made up for by one run.
     """
-    return create_schedule(wiring=context.wiring(), tenant_id=context.tenant_id(), request=body)
+    return create_schedule(wiring=context.wiring(), tenant_id=context.tenant_id(), request=body, once=once)
 
 
 @blueprint.route("", methods=["GET"])
@@ -85,13 +86,13 @@ def delete_schedule_(schedule_id: str) -> dict[str, str]:
 
 @blueprint.route("/<schedule_id>/run", methods=["POST"])
 @blueprint.refuses(NotFound)
-@blueprint.response(202, RunSchema)
-def post_run(schedule_id: str) -> RunReport:
+@blueprint.creates(202, RunSchema)
+def post_run(schedule_id: str, *, once: Once[RunReport] | None) -> RunReport:
     """Run a schedule now
 
     Its clock goes on as before. A run without jobs and without a problem in the answer begins within seconds.
     """
-    return run_schedule(wiring=context.wiring(), tenant_id=context.tenant_id(), schedule_id=schedule_id)
+    return run_schedule(wiring=context.wiring(), tenant_id=context.tenant_id(), schedule_id=schedule_id, once=once)
 
 
 @blueprint.route("/<schedule_id>/runs", methods=["GET"])

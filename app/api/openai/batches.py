@@ -12,6 +12,7 @@ from app.domain.jobs import Dialect, JobDetails, JobRequest
 from app.domain.pages import Page
 from app.errors import NotFound, QueueFull, StateConflict
 from app.schemas.batches import BatchListQuerySchema, BatchListSchema, BatchRequestSchema, BatchSchema
+from app.services.answer_once import Once
 from app.services.cancel_job import cancel_job
 from app.services.list_jobs import list_jobs
 from app.services.show_job import show_job
@@ -23,14 +24,14 @@ blueprint = ApiBlueprint("batches", url_prefix="/v1/batches", description="Jobs 
 @blueprint.route("", methods=["POST"])
 @blueprint.refuses(QueueFull)
 @blueprint.arguments(BatchRequestSchema)
-@blueprint.response(200, BatchSchema)
-def post_batch(job: JobRequest) -> JobDetails:
+@blueprint.creates(200, BatchSchema)
+def post_batch(job: JobRequest, *, once: Once[JobDetails] | None) -> JobDetails:
     """Run a file of requests as a batch.
 
     Once this has answered, the batch is durable. Its lines are checked afterwards: a file with a bad line ends the
     batch as `failed`, with every bad line in `errors`.
     """
-    return submit_job(wiring=context.wiring(), tenant_id=context.tenant_id(), request=job)
+    return submit_job(wiring=context.wiring(), tenant_id=context.tenant_id(), request=job, once=once)
 
 
 @blueprint.route("", methods=["GET"])

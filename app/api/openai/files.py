@@ -28,6 +28,7 @@ from app.schemas.files import (
     FileSchema,
     UploadFormSchema,
 )
+from app.services.answer_once import Once
 from app.services.create_file import create_file
 from app.services.delete_file import delete_file
 from app.services.list_files import list_files
@@ -45,8 +46,8 @@ _CONTENT_DOC = {"type": "string", "format": "binary"}
 @blueprint.route("", methods=["POST"])
 @blueprint.doc(requestBody=_UPLOAD_DOC)
 @blueprint.refuses(InvalidRequest, MissingParameter, UnknownParameter, RequestTooLarge, StorageUnavailable)
-@blueprint.response(200, FileSchema)
-def upload_file() -> File:
+@blueprint.creates(200, FileSchema, streamed=True)
+def upload_file(*, once: Once[File] | None) -> File:
     """Upload a file.
 
     The content is stored as it arrives. A file with the purpose `batch` needs a name ending in `.jsonl`; its lines
@@ -55,7 +56,7 @@ def upload_file() -> File:
     wiring = context.wiring()
     request.max_content_length = wiring.settings.max_file_bytes + FORM_ROOM_BYTES
     upload = MultipartUpload(request)
-    return create_file(wiring=wiring, tenant_id=context.tenant_id(), upload=upload)
+    return create_file(wiring=wiring, tenant_id=context.tenant_id(), upload=upload, once=once)
 
 
 @blueprint.route("", methods=["GET"])

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select, union_all
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or_, select, union_all
 
-from app.db.tables import files, jobs, result_parts
+from app.db.tables import events, files, jobs, result_parts
 from app.domain.states import LIVE_JOB_STATES, TERMINAL_JOB_STATES
 
 
@@ -24,12 +24,18 @@ class ExpiredJob:
 class Hygiene:
     """Finds and marks what may be swept, inside one transaction."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, grace_s: int = 0) -> None:
+        """Look inside one transaction.
+
+        Args:
+            grace_s: how long what is expired or deleted stays, for whoever has begun to read it.
+        """
         self._connection = connection
+        self._overdue = func.now() - timedelta(seconds=grace_s)
 
     def expired_uploads(self, limit: int) -> list[tuple[str, str]]:
         """(id, object key) of uploads that are deleted or past their time and that no live job reads."""
-        over = or_(files.c.deleted_at.is_not(None), files.c.expires_at <= func.now())
+        over = or_(files.c.deleted_at <= self._overdue, files.c.expires_at <= self._overdue)
         read = exists().where(jobs.c.input_key == files.c.object_key, jobs.c.state.in_(LIVE_JOB_STATES))
         query = select(files.c.id, files.c.object_key).where(
             ~files.c.swept, over, files.c.object_key.is_not(None), ~read
@@ -44,7 +50,11 @@ class Hygiene:
         """Terminal jobs whose results are past their time."""
         query = (
             select(jobs.c.id, jobs.c.input_key, jobs.c.input_file_id)
-            .where(~jobs.c.results_swept, _results_are_over())
+            .where(
+                ~jobs.c.results_swept,
+                jobs.c.state.in_(TERMINAL_JOB_STATES),
+                jobs.c.results_expire_at <= self._overdue,
+            )
             .limit(limit)
         )
         return [
@@ -61,6 +71,12 @@ class Hygiene:
         self._connection.execute(jobs.update().where(jobs.c.id == job_id).values(results_swept=True))
         self._connection.execute(files.update().where(files.c.job_id == job_id).values(swept=True))
 
+    def delete_events(self, *, older_than_s: int, limit: int) -> int:
+        """Delete up to ``limit`` events of that age whose job has ended."""
+        live = exists().where(jobs.c.id == events.c.job_id, jobs.c.state.in_(LIVE_JOB_STATES))
+        old = select(events.c.id).where(events.c.created_at <= func.now() - timedelta(seconds=older_than_s), ~live)
+        return self._connection.execute(delete(events).where(events.c.id.in_(old.limit(limit)))).rowcount
+
     def cutoff(self, age_s: int) -> datetime:
         """The moment ``age_s`` seconds ago by the database's clock."""
         moment: datetime = self._connection.execute(select(func.now() - timedelta(seconds=age_s))).scalar_one()
@@ -76,10 +92,6 @@ class Hygiene:
             .where(result_parts.c.object_key.in_(keys), ~jobs.c.results_swept),
         )
         return set(self._connection.execute(union_all(*finds)).scalars())
-
-
-def _results_are_over() -> ColumnElement[bool]:
-    return and_(jobs.c.state.in_(TERMINAL_JOB_STATES), jobs.c.results_expire_at <= func.now())
 
 
 def _needs_input() -> ColumnElement[bool]:
