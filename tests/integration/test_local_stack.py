@@ -268,3 +268,11 @@ def read_the_row(home: Path) -> str:
         word = str(cursor.fetchone()[0])
     connection.close()
     return word
+
+
+@pytest.mark.parametrize("name", ["a%c", 'a"b', "it's", "a$b"])
+def test_a_folder_whose_path_no_configuration_can_express_is_refused(name: str, tmp_path: Path) -> None:
+    refused = run_command(tmp_path / name, "up", "--servers-only")
+    assert refused.returncode == 1
+    assert "Set NIGHTSHIFT_HOME to another folder" in " ".join(refused.stderr.split())
+    assert not (tmp_path / name).exists()

@@ -14,6 +14,8 @@ from nightshift_local.errors import StackError
 PROJECT_ROOT = Path(__file__).resolve().parents[3]
 # sockaddr_un.sun_path holds 108 bytes; servers append names of their own.
 _LONGEST_SOCKET_FOLDER = 70
+_UNUSABLE = frozenset("%\"'$`;\\\n")
+"""What supervisor, RabbitMQ or a shell would not take for a part of a path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,15 @@ class Home:
         """Make the folders, readable by their owner only.
 
         Raises:
-            StackError: the folder cannot be written, or belongs to somebody else.
+            StackError: the folder cannot be written, belongs to somebody else, or its path cannot be written into
+                the servers' configuration.
         """
+        unusable = sorted(_UNUSABLE & set(str(self.root)))
+        if unusable:
+            raise StackError(
+                f"The path of the stack's folder, {str(self.root)!r}, holds {' '.join(map(repr, unusable))}, which the "
+                "servers' configuration files cannot express. Set NIGHTSHIFT_HOME to another folder."
+            )
         try:
             for folder in (self.root, self.data, self.logs, self.pids, self.run, self.sockets):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
