@@ -75,6 +75,14 @@ class ObjectStore(Protocol):
         """All objects under a prefix, in the order of their keys."""
         ...
 
+    def abort_uploads(self, prefix: str, *, before: datetime) -> int:
+        """Drop the parts of uploads under a prefix that began before a moment and were never completed.
+
+        Returns:
+            How many uploads; one call drops up to a thousand.
+        """
+        ...
+
     def check(self) -> None:
         """Raise StorageUnavailable unless the bucket answers."""
         ...
@@ -101,8 +109,35 @@ class ItemRunner(Protocol):
         should_stop: Callable[[], bool],
         stats: RunStats,
         on_oversize: str = "fail",
+        item_timeout_s: float | None = None,
     ) -> Iterator[ItemOutcome]:
-        """Yield exactly one outcome per item, in any order; fewer only once ``should_stop()`` is true."""
+        """Yield exactly one outcome per item, in any order; fewer only once ``should_stop()`` is true.
+
+        Args:
+            item_timeout_s: an item that keeps the device for longer fails as ``item_timeout``.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LastWords:
+    """What a worker process was doing to a chunk when it ended."""
+
+    cause: str | None
+    """The item error code that its end means; None where nothing is known but that it died."""
+    indexes: frozenset[int]
+    """The items it had on its device; empty where it had none, or too many to note."""
+
+
+class DeathNotes(Protocol):
+    """What outlives a worker process, for the one that is put in its place."""
+
+    def last_words(self, chunk_id: int) -> LastWords | None:
+        """What the process before this one was doing to a chunk; None where it did nothing to it."""
+        ...
+
+    def begin(self, chunk_id: int) -> None:
+        """Note from now on what this process does to a chunk."""
         ...
 
 

@@ -20,6 +20,17 @@ from app.domain.jsonl import Line
 CUSTOM_ID_MAX_CHARS = 512
 MAX_DEPTH = 100
 MAX_REPORTED_PROBLEMS = 100
+# What a file begins with that is no text in UTF-8.
+_NOT_JSONL = {
+    b"\x1f\x8b": "compressed with gzip",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd",
+    b"BZh": "compressed with bzip2",
+    b"\xfd7zXZ\x00": "compressed with xz",
+    b"PK\x03\x04": "a zip archive",
+    b"PAR1": "a Parquet file",
+    b"\xff\xfe": "text in UTF-16",
+    b"\xfe\xff": "text in UTF-16",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +65,15 @@ class InputCheck:
     n_items: int = 0
     problems: list[LineProblem] = field(default_factory=list)
     n_problems: int = 0
+    is_not_jsonl: bool = False
+    """Whether the input is no JSONL at all: it is refused with one problem that says what it is."""
     _first_seen: dict[bytes, int] = field(default_factory=dict)
 
     def check(self, line: Line) -> bool:
         """Check the next line; True where it may run."""
         self.n_items += 1
+        if self.n_items == 1 and self._is_something_else(line):
+            return False
         if self.n_items > self.max_items:
             if self.n_items == self.max_items + 1:
                 message = f"The input has more than {self.max_items} lines; split it into several jobs."
@@ -68,14 +83,22 @@ class InputCheck:
         return parsed is not None and self._check_request(line.number, parsed)
 
     @property
-    def is_over_limit(self) -> bool:
-        """Whether reading on is pointless: there are too many lines."""
-        return self.n_items > self.max_items
+    def is_hopeless(self) -> bool:
+        """Whether reading on is pointless: there are too many lines, or none that could be read."""
+        return self.n_items > self.max_items or self.is_not_jsonl
 
     def finish(self) -> None:
         """Check what only the end of the input tells."""
         if self.n_items == 0:
             self._report(None, "empty_file", "The input has no lines; send at least one request.")
+
+    def _is_something_else(self, line: Line) -> bool:
+        start_of_line = line.data or b""
+        found = next((what for start, what in _NOT_JSONL.items() if start_of_line.startswith(start)), None)
+        if found is not None:
+            self.is_not_jsonl = True
+            self._report(line.number, "invalid_json_line", f"The file is {found}; upload plain JSON lines in UTF-8.")
+        return found is not None
 
     def _parse(self, line: Line) -> dict[str, Any] | None:
         if line.data is None:

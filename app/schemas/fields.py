@@ -93,6 +93,17 @@ class Timestamp(fields.DateTime):
         return None if value is None else value.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+class Moment(fields.AwareDateTime):
+    """Loads a point in time with its offset; gives it in UTC, which Postgres stores for any year."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> datetime:
+        moment = super()._deserialize(value, attr, data, **kwargs)
+        try:
+            return moment.astimezone(UTC)
+        except OverflowError as error:
+            raise ValidationError("In UTC this lies outside the years 1 to 9999.") from error
+
+
 class UnixTime(fields.Integer):
     """A point in time as whole Unix seconds."""
 

@@ -11,7 +11,7 @@ from app.domain.input_lines import CUSTOM_ID_MAX_CHARS
 from app.domain.jobs import Counts, Dialect, JobDetails, JobRequest, OnDeadline, OnOversize, Priority
 from app.domain.states import JobState
 from app.errors import InvalidRequest, MissingParameter
-from app.schemas.fields import JsonObject, Metadata, Number, RequestSchema, Text, Timestamp
+from app.schemas.fields import JsonObject, Metadata, Moment, Number, RequestSchema, Text, Timestamp
 from app.schemas.files import LONGEST_LIFE_S, SHORTEST_LIFE_S
 from app.schemas.problems import MISSING, UNKNOWN
 
@@ -203,9 +203,7 @@ class LineProblemSchema(Schema):
 class JobErrorsSchema(Schema):
     """What went wrong in a job."""
 
-    by_code = fields.Dict(
-        keys=fields.String(), values=fields.Integer(), attribute="errors_by_code", required=True
-    )
+    by_code = fields.Dict(keys=fields.String(), values=fields.Integer(), attribute="errors_by_code", required=True)
     validation = fields.List(
         fields.Nested(LineProblemSchema), required=True, metadata={"description": "The first 100 refused lines"}
     )
@@ -268,9 +266,7 @@ class JobSchema(Schema):
     model_version = fields.String(attribute="job.model_version", required=True, allow_none=True)
     priority = fields.String(attribute="job.priority", required=True)
     completion_window = fields.String(attribute="job.completion_window", required=True)
-    metadata = fields.Dict(
-        attribute="job.metadata", keys=fields.String(), values=fields.String(), required=True
-    )
+    metadata = fields.Dict(attribute="job.metadata", keys=fields.String(), values=fields.String(), required=True)
     counts = fields.Nested(CountsSchema, required=True)
     progress = fields.Function(lambda details: progress_of(details.counts), metadata={"type": "number"})
     waiting = fields.Nested(WaitingSchema, required=True, allow_none=True)
@@ -318,6 +314,6 @@ class JobListQuerySchema(RequestSchema):
     state = fields.Enum(JobState, by_value=True, load_default=None)
     endpoint = Text(load_default=None)
     model = Text(load_default=None)
-    created_after = fields.AwareDateTime(format="iso", load_default=None)
-    created_before = fields.AwareDateTime(format="iso", load_default=None)
+    created_after = Moment(format="iso", load_default=None)
+    created_before = Moment(format="iso", load_default=None)
     metadata = Metadata(load_default=dict, metadata={"description": "`metadata[key]=value`"})

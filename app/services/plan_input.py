@@ -48,7 +48,7 @@ def plan_input(*, wiring: Wiring, job: Job, reader: ObjectReader, tick: Callable
     for line in _without_trailing_empty(read_lines(reader, max_line_bytes=settings.max_line_bytes)):
         if check.check(line):
             cutter.add(line, check.model)
-        if check.is_over_limit:
+        if check.is_hopeless:
             break
         tick()
     check.finish()

@@ -1,4 +1,4 @@
-"""Delete objects that no row names: parts of a worker that lost its lease, uploads that broke off."""
+"""Delete what no row names: parts of a worker that lost its lease, uploads whose process died in the middle."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AT_ONCE = 500
 
 
 def sweep_orphans(*, wiring: Wiring) -> int:
-    """Delete what is older than ``orphan_age_s`` and named by no row; returns how many objects.
+    """Delete what is older than ``orphan_age_s`` and named by no row; returns how many objects and begun uploads.
 
     A key is made fresh for every upload and every attempt and named within minutes or never, so an object that
     nothing names at that age is never named later.
@@ -30,9 +30,10 @@ def sweep_orphans(*, wiring: Wiring) -> int:
         cutoff = Hygiene(connection).cutoff(wiring.settings.orphan_age_s)
     old = (item for prefix in PREFIXES for item in wiring.storage.list(prefix) if item.modified_at < cutoff)
     n_swept = sum(_sweep(wiring, group) for group in _groups(old))
-    if n_swept:
-        log.info("orphans_swept", n_objects=n_swept)
-    return n_swept
+    n_aborted = sum(wiring.storage.abort_uploads(prefix, before=cutoff) for prefix in PREFIXES)
+    if n_swept or n_aborted:
+        log.info("orphans_swept", n_objects=n_swept, n_uploads=n_aborted)
+    return n_swept + n_aborted
 
 
 def _groups(items: Iterator[ListedObject]) -> Iterator[list[ListedObject]]:

@@ -100,6 +100,22 @@ def test_the_document_says_which_routes_need_no_key(app: Flask) -> None:
                 assert (operation.get("security") == []) == is_open, f"{method} {path}"
 
 
+CREATES_NOTHING = re.compile(
+    r"/(cancel|pause|resume|release|retry|rollback|embeddings|chat/completions|completions|messages)$"
+)
+
+
+def test_every_route_that_creates_takes_an_idempotency_key(app: Flask) -> None:
+    for path, operations in _document(app)["paths"].items():
+        for method, operation in operations.items():
+            if method == "parameters":
+                continue
+            taken = {parameter.get("name") for parameter in operation.get("parameters", ())}
+            creates = method == "post" and not CREATES_NOTHING.search(path)
+            assert ("Idempotency-Key" in taken) == creates, f"{method} {path}"
+            assert ("422" in operation["responses"]) == creates, f"{method} {path}"
+
+
 def test_every_reference_in_the_openapi_document_leads_somewhere(app: Flask) -> None:
     document = _document(app)
     for reference in set(_references(document)):

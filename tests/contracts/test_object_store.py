@@ -165,6 +165,23 @@ def test_a_source_that_fails_leaves_no_object(store: ObjectStore, prefix: str) -
     assert list(store.list(prefix)) == []
 
 
+def test_uploads_that_were_never_completed_are_dropped_by_age(store: ObjectStore, prefix: str) -> None:
+    begun = 0
+    if isinstance(store, S3Store):
+        client, bucket = store._client, store._bucket
+        for name in ("one", "in a folder/two"):
+            upload_id = client._create_multipart_upload(bucket, prefix + name, {})
+            client._upload_part(bucket, prefix + name, b"x" * 100, None, upload_id, 1)
+            begun += 1
+    store.put(prefix + "complete", io.BytesIO(b"x"))
+    now = datetime.now(UTC)
+    assert store.abort_uploads(prefix, before=now - timedelta(minutes=5)) == 0
+    assert store.abort_uploads(prefix + "in a", before=now + timedelta(minutes=5)) == begun // 2
+    assert store.abort_uploads(prefix, before=now + timedelta(minutes=5)) == begun - begun // 2
+    assert store.abort_uploads(prefix, before=now + timedelta(minutes=5)) == 0
+    assert [found.key for found in store.list(prefix)] == [prefix + "complete"]
+
+
 def test_the_bucket_answers(store: ObjectStore) -> None:
     store.check()
 

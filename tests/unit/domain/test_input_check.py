@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
+import lzma
 import time
 import tracemalloc
 from typing import Any
@@ -22,7 +26,7 @@ from app.domain.input_lines import (
 )
 from app.domain.items import InputItem, ItemFailed
 from app.domain.jobs import Dialect
-from app.domain.jsonl import Line
+from app.domain.jsonl import Line, read_lines
 
 MAX_LINE_BYTES = 4 * 1024 * 1024
 DEEP = b'{"a":' * 1_000_000 + b"1" + b"}" * 1_000_000
@@ -195,6 +199,65 @@ def test_too_many_lines_are_one_problem_of_the_whole() -> None:
     lines = [openai_line(f"id-{number}") for number in range(5)]
     assert problems_of(*lines, max_items=3) == [(None, "too_many_requests_in_file", None)]
     assert problems_of(*lines, max_items=5) == []
+
+
+NOT_JSONL = {
+    "gzip": gzip.compress(b'{"custom_id": "a", "body": {}}\n' * 1000),
+    "bzip2": bz2.compress(b"{}\n" * 1000),
+    "xz": lzma.compress(b"{}\n" * 1000),
+    "zstd": b"\x28\xb5\x2f\xfd\x04\x00\n\x00\n",
+    "zip": b"PK\x03\x04\x14\x00\n\x00\n",
+    "Parquet": b"PAR1\x15\x04\n\x15\n",
+    "UTF-16": '{"custom_id": "a"}\n{"custom_id": "b"}\n'.encode("utf-16"),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_JSONL)
+def test_a_file_that_is_something_else_is_named_in_one_problem(kind: str) -> None:
+    check = check_of(Dialect.OPENAI)
+    for line in read_lines(io.BytesIO(NOT_JSONL[kind]), max_line_bytes=MAX_LINE_BYTES):
+        assert not check.check(line)
+        if check.is_hopeless:
+            break
+    check.finish()
+    (problem,) = check.problems
+    assert (problem.line, problem.code) == (1, "invalid_json_line")
+    assert kind in problem.message
+
+
+def test_a_line_that_only_looks_compressed_behind_the_first_is_one_bad_line() -> None:
+    assert problems_of(openai_line("a"), b"BZh9", openai_line("b")) == [(2, "invalid_json_line", None)]
+
+
+@pytest.mark.parametrize(
+    ("number", "read"),
+    [
+        (b"1" * 18, int("1" * 18)),
+        (b"18446744073709551615", 2**64 - 1),
+        (b"18446744073709551616", float(2**64)),
+        (b"9" * 300, float("9" * 300)),
+        (b"0." + b"3" * 100_000, 1 / 3),
+    ],
+)
+def test_a_number_beyond_64_bits_is_read_as_the_nearest_float(number: bytes, read: float) -> None:
+    parsed, _ = parse_object(b'{"custom_id": "a", "body": {"n": ' + number + b"}}")
+    assert parsed is not None
+    assert parsed["body"]["n"] == read
+
+
+@pytest.mark.parametrize("number", [b"9" * 400, b"9" * 100_000, b"1e999", b"-1e999", b"NaN", b"Infinity", b"-Infinity"])
+def test_a_number_that_no_float_holds_is_no_json(number: bytes) -> None:
+    assert problems_of(b'{"custom_id": "a", "body": {"n": ' + number + b"}}", dialect=Dialect.NATIVE) == [
+        (1, "invalid_json_line", None)
+    ]
+
+
+def test_of_a_name_that_stands_twice_the_last_counts() -> None:
+    twice = b'{"custom_id": "a", "custom_id": "b", "body": {}, "body": {"input": 1, "input": 2}}'
+    parsed, _ = parse_object(twice)
+    assert parsed == {"custom_id": "b", "body": {"input": 2}}
+    other = b'{"custom_id": "x", "custom_id": "b", "body": {}}'
+    assert problems_of(twice, other, dialect=Dialect.NATIVE) == [(2, "duplicate_custom_id", "custom_id")]
 
 
 def test_an_input_without_lines_is_refused() -> None:
