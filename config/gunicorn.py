@@ -18,7 +18,8 @@ threads = _settings.api_threads
 preload_app = False
 # A thread that streams a long file keeps its worker alive; this is for a worker that hangs as a whole.
 timeout = 120
-graceful_timeout = 30
+# Below the 15 s after which a supervisor ends the process; what is cut off can be asked again.
+graceful_timeout = 10
 keepalive = 75
 # Clients behind slow links send big uploads in bursts; the connection itself is not limited here.
 worker_connections = 1000

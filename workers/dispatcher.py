@@ -126,6 +126,7 @@ class DispatcherProcess:
             log.warning("broker_unavailable", error=str(error))
             time.sleep(BROKER_PAUSE_S)
         except (DatabaseUnavailable, psycopg2.Error) as error:
+            self._dispatcher.database_was_away()
             log.warning("database_unavailable", error=str(error).strip())
             time.sleep(self._settings.dispatch_interval_s)
 

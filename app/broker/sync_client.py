@@ -1,7 +1,8 @@
 """The waiting side of the sync lane: a request and its reply over the broker.
 
 A request travels as JSON to ``sync.<pool>`` with a time to live: ``endpoint``, ``model``, ``version``,
-``body`` and ``deadline_at`` (Unix seconds). The reply holds ``body`` (a JSON document as text),
+``body`` and ``timeout_s``, counted by whoever reads it, because two hosts' clocks may differ. The reply holds
+``body`` (a JSON document as text),
 ``input_tokens`` and ``output_tokens``, or ``error`` with ``code`` and ``message``. It comes to a queue that
 belongs to this process and goes with it. Neither is worth anything after the deadline: nothing is durable.
 """
@@ -52,7 +53,7 @@ class KombuSyncLane:
         reply = replies.expect(correlation_id)
         try:
             self._requests.publish(
-                {**request, "deadline_at": time.time() + timeout_s},
+                {**request, "timeout_s": timeout_s},
                 timeout_s=timeout_s,
                 exchange=WORK_EXCHANGE.name,
                 routing_key=sync_queue(pool),

@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 CHUNKS_PER_WORKER = 2
 """One runs and one waits behind it; more would decide too early who is next."""
 JOBS_AT_ONCE = 200
+LEASE_GRACE_S = 5.0
+"""Longer than any worker waits to renew its lease or to report itself."""
 CALLBACK_PATIENCE_S = 2.0
 """How long the chord callback may take before the dispatcher finishes a job itself."""
 LONGEST_PATIENCE_S = 60.0
@@ -60,6 +62,11 @@ class Dispatcher:
         self._shares: dict[str, FairShare] = defaultdict(FairShare)
         self._prepare = Patience(settings.grant_patience_s)
         self._finish = Patience(settings.grant_patience_s / 2)
+        self._leases_hold_until_s = 0.0
+
+    def database_was_away(self) -> None:
+        """Leave leases that ran out meanwhile alone for a moment: nobody could renew them."""
+        self._leases_hold_until_s = time.monotonic() + LEASE_GRACE_S
 
     def look(self) -> None:
         """Look at everything once.
@@ -79,13 +86,18 @@ class Dispatcher:
     def _take_back(self, workers: list[LiveWorker]) -> None:
         with self._database.begin() as connection:
             dispatching = Dispatching(connection)
-            n_expired = dispatching.take_back_expired()
+            n_expired = self._take_back_expired(dispatching)
             n_silent = dispatching.take_back_from_silent(
                 [worker.queue for worker in workers], patience_s=self._settings.grant_patience_s
             )
             dispatching.stop_waiting()
         if n_expired or n_silent:
             log.warning("chunks_taken_back", n_lease_expired=n_expired, n_worker_silent=n_silent)
+
+    def _take_back_expired(self, dispatching: Dispatching) -> int:
+        if time.monotonic() < self._leases_hold_until_s:
+            return 0
+        return dispatching.take_back_expired(silence_s=self._settings.worker_silence_s)
 
     def _publish_preparations(self) -> None:
         with self._database.begin() as connection:

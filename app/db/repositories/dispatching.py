@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Connection, func, or_, select, update
+from sqlalchemy import Connection, Integer, cast, func, or_, select, update
 from sqlalchemy.sql import ColumnElement
 
 from app.db.repositories.chunk_changes import change_chunks
-from app.db.tables import chunks, jobs
+from app.db.tables import chunks, jobs, workers
 from app.domain.fairness import Candidate
 from app.domain.jobs import Priority
 from app.domain.states import (
@@ -112,9 +112,20 @@ class Dispatching:
         ready = self._connection.execute(query).scalars().all()
         return [self._grant(chunk_id, queue) for chunk_id, queue in zip(ready, queues, strict=False)]
 
-    def take_back_expired(self) -> int:
-        """Return chunks whose lease ran out; each counts as a death of its worker."""
-        died = {"worker_deaths": chunks.c.worker_deaths + 1}
+    def take_back_expired(self, *, silence_s: float) -> int:
+        """Return chunks whose lease ran out; each counts as a death unless its holder was heard within ``silence_s``.
+
+        A holder that is heard of was only cut off, and its item is not to blame.
+        """
+        holder_lives = (
+            select(workers.c.queue)
+            .where(
+                workers.c.incarnation == chunks.c.lease_holder,
+                workers.c.seen_at > func.now() - timedelta(seconds=silence_s),
+            )
+            .exists()
+        )
+        died = {"worker_deaths": chunks.c.worker_deaths + cast(~holder_lives, Integer)}
         return self._take_back(chunks.c.lease_until < func.now(), source=ChunkState.RUNNING, values=died)
 
     def take_back_from_silent(self, live_queues: Sequence[str], *, patience_s: float) -> int:

@@ -99,6 +99,33 @@ def test_a_chunk_whose_lease_ran_out_is_granted_again_and_counts_a_death(core: C
     assert core.chunk(chunk_id)["worker_deaths"] == 1
 
 
+def test_a_worker_that_was_only_cut_off_does_not_count_as_dead(core: CoreMachine) -> None:
+    job_id = core.planned([good("a")])
+    (chunk_id,) = core.granted(job_id)
+    core.worker_lives(incarnation="cut-off")
+    core.sql(
+        "UPDATE chunks SET state = 'running', lease_token = 't', lease_holder = 'cut-off', attempt = 1,"
+        " lease_until = now() - interval '1 second' WHERE id = :id",
+        id=chunk_id,
+    )
+    core.look()
+    assert core.chunk(chunk_id)["worker_deaths"] == 0
+    assert core.chunk(chunk_id)["lease_token"] is None
+
+
+def test_leases_that_ran_out_while_the_database_was_away_are_left_alone_for_a_moment(core: CoreMachine) -> None:
+    job_id = core.planned([good("a")])
+    (chunk_id,) = core.granted(job_id)
+    core.sql(
+        "UPDATE chunks SET state = 'running', lease_token = 't', lease_holder = 'gone', attempt = 1,"
+        " lease_until = now() - interval '1 second' WHERE id = :id",
+        id=chunk_id,
+    )
+    core.dispatcher.database_was_away()
+    core.look()
+    assert core.chunk(chunk_id)["lease_token"] == "t"
+
+
 def test_a_chunk_waits_for_its_moment(core: CoreMachine) -> None:
     job_id = core.planned([failing("a", code="rate_limited")])
     core.run(core.granted(job_id)[0])
