@@ -185,11 +185,8 @@ def test_an_unreachable_broker_is_said_at_once_and_hangs_nobody(wiring: Wiring) 
     lane.close()
 
 
-def test_a_connection_that_broke_while_resting_is_opened_again(
-    serve: Any, lane: KombuSyncLane, pool: str, settings: Settings
-) -> None:
-    if settings.broker_is_redis:
-        pytest.skip("the Redis client reconnects by itself")
+@pytest.mark.parametrize("settings", ["rabbitmq"], indirect=True)  # the Redis client reconnects by itself
+def test_a_connection_that_broke_while_resting_is_opened_again(serve: Any, lane: KombuSyncLane, pool: str) -> None:
     server = serve()
     _ask(lane, pool, "first")
 
@@ -199,11 +196,11 @@ def test_a_connection_that_broke_while_resting_is_opened_again(
     assert _ask(lane, pool, "second") == "second"
 
 
+# Redis hands an unfinished message out again only after an hour, long past any deadline.
+@pytest.mark.parametrize("settings", ["rabbitmq"], indirect=True)
 def test_a_request_that_killed_a_worker_is_not_given_to_the_next(
     serve: Any, lane: KombuSyncLane, pool: str, settings: Settings
 ) -> None:
-    if settings.broker_is_redis:
-        pytest.skip("Redis hands an unfinished message out again only after an hour, long past any deadline")
     with ThreadPoolExecutor() as threads:
         asked = threads.submit(_ask, lane, pool, "deadly", timeout_s=5)
         _take_and_die(settings, pool)
