@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from app.db.session import Database
-from app.ports import ItemRunner, ObjectStore
+from app.ports import DeathNotes, ItemRunner, ObjectStore
 from app.storage.s3 import S3Store
 from config.models import ModelSpec, load_models
 from config.settings import Settings, load_settings
@@ -54,6 +54,7 @@ class WorkerProcess:
     """Names this very process: ``host:pid:start``; a restart gets another."""
     is_leaving: Callable[[], bool]
     """Whether this process was told to end; asked between micro-batches."""
+    death_notes: DeathNotes
 
 
 _worker_process: WorkerProcess | None = None

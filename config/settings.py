@@ -150,6 +150,11 @@ class Settings:
         default=2,
         read=_positive(_integer),
     )
+    hang_timeout_s: float = _variable(
+        "A device worker whose model is silent for this long is ended; sooner where a job has an `item_timeout_s`",
+        default=300.0,
+        read=_positive(_number),
+    )
     sync_timeout_s: float = _variable("Deadline of a synchronous request", default=30.0, read=_positive(_number))
 
     max_file_bytes: int = _variable("Largest upload", default=200 * 1024 * 1024, read=_positive(_integer))

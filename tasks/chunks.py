@@ -20,4 +20,5 @@ def run_chunk(*, chunk_id: int, grant: int) -> str:
         queue=worker.queue,
         holder=worker.incarnation,
         is_leaving=worker.is_leaving,
+        death_notes=worker.death_notes,
     )

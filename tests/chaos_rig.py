@@ -38,7 +38,7 @@ class ChaosRig:
     def settings(self) -> Settings:
         return self.wiring.settings
 
-    def submit(self, items: Sequence[SeededItem], *, chunks: str = "one") -> str:
+    def submit(self, items: Sequence[SeededItem], *, chunks: str = "one", **fields: Any) -> str:
         """Submit a job over HTTP; its items lie in ``one`` chunk or in ``many``."""
         rate = SLOW_RATE_TOKENS_PER_S if chunks == "many" else 200_000
         self.sql(
@@ -48,7 +48,7 @@ class ChaosRig:
         )
         inputs = [{"custom_id": item.custom_id, "body": item.body} for item in items]
         with self.stack.client() as client:
-            answer = client.post("/v1/jobs", json={"endpoint": "/v1/echo", "model": "echo", "inputs": inputs})
+            answer = client.post("/v1/jobs", json={"endpoint": "/v1/echo", "model": "echo", "inputs": inputs, **fields})
         return str(answer.raise_for_status().json()["id"])
 
     def wait_until_running(self, job_id: str) -> dict[str, Any]:

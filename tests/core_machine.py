@@ -25,7 +25,7 @@ from app.domain.ids import new_id
 from app.domain.items import InputItem, ItemOutcome
 from app.domain.jobs import Dialect, Job, JobRequest
 from app.domain.states import TERMINAL_JOB_STATES
-from app.ports import Grant, ItemRunner, RunStats
+from app.ports import DeathNotes, Grant, ItemRunner, RunStats
 from app.services.dispatch import Dispatcher
 from app.services.finish_job import Finished, finish_job
 from app.services.prepare_job import Prepared, prepare_job
@@ -179,6 +179,7 @@ class CoreMachine:
         queue: str = QUEUE,
         runner: ItemRunner | None = None,
         is_leaving: Callable[[], bool] = lambda: False,
+        death_notes: DeathNotes | None = None,
     ) -> Ran:
         return run_chunk(
             wiring=self.wiring,
@@ -187,6 +188,7 @@ class CoreMachine:
             queue=queue,
             holder=holder,
             is_leaving=is_leaving,
+            death_notes=death_notes,
         )
 
     def finish(self, job_id: str) -> Finished:

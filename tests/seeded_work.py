@@ -70,6 +70,11 @@ def crashing(custom_id: str) -> SeededItem:
     return SeededItem(custom_id, _body("x", crash=True), Expected("failed", "worker_crash"))
 
 
+def hanging(custom_id: str) -> SeededItem:
+    """An item on which its worker hangs each time."""
+    return SeededItem(custom_id, _body("x", hang=True), Expected("failed", "item_timeout"))
+
+
 def mixed(n_items: int, *, seed: int, delay_s: float = 0.0) -> list[SeededItem]:
     """Items of every kind but the crashing one, mostly good, in an order that follows from the seed."""
     chosen = random.Random(seed)  # noqa: S311 - the same work every time

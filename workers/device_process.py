@@ -18,6 +18,7 @@ from app.ports import ItemRunner, RunStats
 from app.services.register_worker import register_worker, unregister_worker
 from app.wiring import Wiring, WorkerProcess, process_wiring, set_worker_process
 from config.queues import pool_of
+from workers.black_box import BlackBox
 from workers.device_lock import DeviceLock
 from workers.engines.base import DeviceLost, ModelUnloadable
 from workers.engines.registry import EngineRegistry
@@ -44,6 +45,7 @@ class DeviceProcess:
     def __init__(self, queue: str) -> None:
         self._queue = queue
         self.leaving = Leaving()
+        self.black_box = BlackBox()
         self._incarnation = ""
         self._stopped = threading.Event()
 
@@ -54,8 +56,16 @@ class DeviceProcess:
         wiring = process_wiring()
         engines = EngineRegistry(wiring.models, pool=pool_of(self._queue), device=device_of(self._queue))
         device_lock = DeviceLock()
-        runner = ReplacedWhenDeviceIsLost(PipelineRunner(engines, device_lock))
-        set_worker_process(WorkerProcess(runner, self._queue, self._incarnation, self.leaving.is_set))
+        hang_timeout_s = wiring.settings.hang_timeout_s
+        pipeline = PipelineRunner(engines, device_lock, black_box=self.black_box, hang_timeout_s=hang_timeout_s)
+        worker = WorkerProcess(
+            runner=ReplacedWhenDeviceIsLost(pipeline),
+            queue=self._queue,
+            incarnation=self._incarnation,
+            is_leaving=self.leaving.is_set,
+            death_notes=self.black_box,
+        )
+        set_worker_process(worker)
         lane = SyncLaneServer(wiring.settings, pool=pool_of(self._queue), engines=engines, device_lock=device_lock)
         self._thread("load-models", lambda: _load(engines))
         self._thread("heartbeat", lambda: self._beat(wiring, engines))
@@ -148,6 +158,7 @@ class ReplacedWhenDeviceIsLost:
         should_stop: Callable[[], bool],
         stats: RunStats,
         on_oversize: str = "fail",
+        item_timeout_s: float | None = None,
     ) -> Iterator[ItemOutcome]:
         """Run the items; on a lost device exit at once, the broker gives the chunk to the next process."""
         try:
@@ -159,6 +170,7 @@ class ReplacedWhenDeviceIsLost:
                 should_stop=should_stop,
                 stats=stats,
                 on_oversize=on_oversize,
+                item_timeout_s=item_timeout_s,
             )
         except DeviceLost as error:
             _end_without_device(error)

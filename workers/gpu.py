@@ -13,11 +13,12 @@ import sys
 import time
 from collections.abc import Sequence
 
-from celery.signals import worker_process_init, worker_process_shutdown, worker_shutting_down
+from celery.signals import worker_init, worker_process_init, worker_process_shutdown, worker_shutting_down
 
 from config.models import load_models
 from config.queues import pool_of
 from config.settings import Settings, load_settings
+from workers.black_box import Watchdog
 from workers.device_process import DeviceProcess
 from workers.engines.registry import EngineRegistry
 from workers.pinning import device_of, pinned_environment
@@ -51,6 +52,7 @@ def _serve(queue: str) -> None:
 
     app.conf.worker_pool = "workers.prompt_pool:TaskPool"
     process = DeviceProcess(queue)
+    worker_init.connect(Watchdog(process.black_box).start, weak=False)
     worker_process_init.connect(process.start, weak=False)
     worker_process_shutdown.connect(process.stop, weak=False)
     worker_shutting_down.connect(process.leaving.set, weak=False)

@@ -13,25 +13,42 @@ from typing import Any
 from app.domain.items import InputItem, ItemErrorCode, ItemFailed, ItemOutcome
 from app.errors import ModelNotFound
 from app.ports import RunStats
+from workers.black_box import BlackBox
 from workers.channel import Channel
 from workers.device_lock import DeviceLock
 from workers.engines.base import AnyEngine, Window
 from workers.engines.registry import EngineRegistry
-from workers.window_runner import AnsweredWindow, WindowRunner
+from workers.window_runner import AnsweredWindow, DeviceLimits, WindowRunner
 
 FIRST_WINDOW_ITEMS = 256
 """The first window is small, so that the device starts at once."""
 WINDOW_CHARACTERS = 4_000_000
 INPUT_OVERHEAD_CHARACTERS = 256
 WINDOWS_WAITING = 1
+HANG_TIMEOUT_S = 300.0
 
 
 class PipelineRunner:
     """The ``ItemRunner`` of a worker."""
 
-    def __init__(self, engines: EngineRegistry, device_lock: DeviceLock) -> None:
+    def __init__(
+        self,
+        engines: EngineRegistry,
+        device_lock: DeviceLock,
+        *,
+        black_box: BlackBox | None = None,
+        hang_timeout_s: float = HANG_TIMEOUT_S,
+    ) -> None:
+        """Bind engines and device.
+
+        Args:
+            black_box: where each micro-batch is noted; None where nobody would read it.
+            hang_timeout_s: how long the device may be silent before its process is ended.
+        """
         self._engines = engines
         self._device_lock = device_lock
+        self._black_box = black_box
+        self._hang_timeout_s = hang_timeout_s
 
     def run(
         self,
@@ -43,12 +60,14 @@ class PipelineRunner:
         should_stop: Callable[[], bool],
         stats: RunStats,
         on_oversize: str = "fail",
+        item_timeout_s: float | None = None,
     ) -> Iterator[ItemOutcome]:
         """Yield exactly one outcome per item, in any order; fewer only once ``should_stop()`` is true.
 
         Args:
             items: read by another thread than the caller's.
             should_stop: asked between micro-batches by the device's thread; must be quick and thread-safe.
+            item_timeout_s: what each item may take on the device; a micro-batch may take the sum of its items.
         Raises:
             DeviceLost: only a new process can go on.
             ModelUnloadable: the installation is at fault, not the items.
@@ -57,7 +76,9 @@ class PipelineRunner:
             engine = self._engines.engine(model=model, version=version, endpoint=endpoint)
         except ModelNotFound as problem:
             return _refuse_all(items, problem)
-        return _Run(engine, self._device_lock, should_stop, stats, on_oversize).outcomes(items)
+        limits = DeviceLimits(item_timeout_s, self._hang_timeout_s)
+        run = _Run(engine, self._device_lock, should_stop, stats, on_oversize, limits, self._black_box)
+        return run.outcomes(items)
 
 
 def _refuse_all(items: Iterable[InputItem], problem: ModelNotFound) -> Iterator[ItemOutcome]:
@@ -75,12 +96,21 @@ class _Run:
         should_stop: Callable[[], bool],
         stats: RunStats,
         on_oversize: str,
+        limits: DeviceLimits,
+        black_box: BlackBox | None,
     ) -> None:
         self._engine = engine
         self._should_stop = should_stop
         self._on_oversize = on_oversize
         self._closed = threading.Event()
-        self._runner = WindowRunner(engine, hold_device=device_lock.bulk, should_stop=self._stopping, stats=stats)
+        self._runner = WindowRunner(
+            engine,
+            hold_device=device_lock.bulk,
+            should_stop=self._stopping,
+            stats=stats,
+            limits=limits,
+            black_box=black_box,
+        )
         self._prepared: Channel[Window] = Channel(WINDOWS_WAITING)
         self._answered: Channel[AnsweredWindow] = Channel(WINDOWS_WAITING)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,9 +15,35 @@ import structlog
 from app.domain.items import ItemErrorCode, ItemFailed, ItemOutcome
 from app.errors import OutOfDeviceMemory
 from app.ports import RunStats
+from workers.black_box import BlackBox
 from workers.engines.base import AnyEngine, Batch, DeviceLost, Stopped, Window
 
 log = structlog.get_logger(__name__)
+
+
+class TookTooLong(Exception):
+    """A batch kept the device for longer than its items may."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceLimits:
+    """How long the device may be kept."""
+
+    item_timeout_s: float | None = None
+    """By one item; None for as long as it takes."""
+    hang_timeout_s: float = math.inf
+    """Without a sign of life, whatever the items may take."""
+
+    def of_batch(self, n_items: int) -> float:
+        """What ``n_items`` together may take, in seconds."""
+        return math.inf if self.item_timeout_s is None else self.item_timeout_s * n_items
+
+    def of_silence(self, n_items: int) -> float:
+        """After how many seconds without a sign of life ``n_items`` are taken to hang."""
+        return min(self.of_batch(n_items), max(self.hang_timeout_s, self.item_timeout_s or 0.0))
+
+
+NO_LIMITS = DeviceLimits()
 
 
 @dataclass(slots=True)
@@ -41,6 +68,8 @@ class WindowRunner:
         hold_device: Callable[[], AbstractContextManager[None]],
         should_stop: Callable[[], bool],
         stats: RunStats,
+        limits: DeviceLimits = NO_LIMITS,
+        black_box: BlackBox | None = None,
     ) -> None:
         """Bind an engine to one run.
 
@@ -48,11 +77,14 @@ class WindowRunner:
             hold_device: gives the device for one batch; not asked where the engine uses none.
             should_stop: asked before each batch.
             stats: its ``device_s`` grows by the time in ``forward``.
+            black_box: where each batch is noted, for the case that it kills this process or hangs.
         """
         self._engine = engine
         self._hold_device = hold_device if engine.uses_device else nullcontext
         self._should_stop = should_stop
         self._stats = stats
+        self._limits = limits
+        self._black_box = black_box
 
     def forward(self, window: Window) -> AnsweredWindow:
         """Run a window's batches until they are done or ``should_stop()`` is true."""
@@ -72,7 +104,7 @@ class WindowRunner:
     def _forward_batch(self, batch: Batch, answered: AnsweredWindow) -> None:
         """Run a batch; where it fails, run its halves, down to the row at fault."""
         try:
-            answered.answers.append((batch, self._on_device(batch)))
+            answered.answers.append((batch, self._on_device(batch, answered.window)))
         except (Stopped, DeviceLost):
             raise
         except Exception as error:  # noqa: BLE001  an engine's library may raise anything about bad data
@@ -83,17 +115,40 @@ class WindowRunner:
             for half in halves:
                 self._forward_batch(half, answered)
 
-    def _on_device(self, batch: Batch) -> Any:
-        with self._hold_device():
+    def _on_device(self, batch: Batch, window: Window) -> Any:
+        indexes = [window.items[position].index for position in dict.fromkeys(batch.positions)]
+        with self._hold_device(), self._noted(indexes):
             started_s = time.monotonic()
             try:
-                return self._engine.forward(batch, should_stop=self._should_stop)
+                return self._forward_in_time(batch, ends_at_s=started_s + self._limits.of_batch(len(indexes)))
             finally:
                 self._stats.device_s += time.monotonic() - started_s
 
+    def _noted(self, indexes: Sequence[int]) -> AbstractContextManager[None]:
+        if self._black_box is None:
+            return nullcontext()
+        return self._black_box.on_device(indexes, limit_s=self._limits.of_silence(len(indexes)))
+
+    def _forward_in_time(self, batch: Batch, *, ends_at_s: float) -> Any:
+        """Run a batch until its time is over; one that does not ask in between is judged when it comes back."""
+
+        def should_stop() -> bool:
+            if self._black_box is not None:
+                self._black_box.still_alive()
+            return self._should_stop() or time.monotonic() >= ends_at_s
+
+        try:
+            answer = self._engine.forward(batch, should_stop=should_stop)
+        except Stopped:
+            if self._should_stop():
+                raise
+            raise TookTooLong from None
+        if time.monotonic() >= ends_at_s and batch.halves() is None:
+            raise TookTooLong
+        return answer
+
     def _record_failure(self, batch: Batch, error: Exception, answered: AnsweredWindow) -> None:
-        out_of_memory = isinstance(error, OutOfDeviceMemory | MemoryError)
-        code = ItemErrorCode.OUT_OF_MEMORY if out_of_memory else ItemErrorCode.INTERNAL
+        code = _code_of(error)
         log.warning("item_failed_on_device", code=code, error=repr(error)[:300])
         for position in batch.positions:
             index = answered.window.items[position].index
@@ -107,7 +162,17 @@ class WindowRunner:
         yield from self._engine.finish(answered.window, answered.answers, complete)
 
 
+def _code_of(error: Exception) -> ItemErrorCode:
+    if isinstance(error, TookTooLong):
+        return ItemErrorCode.ITEM_TIMEOUT
+    if isinstance(error, OutOfDeviceMemory | MemoryError):
+        return ItemErrorCode.OUT_OF_MEMORY
+    return ItemErrorCode.INTERNAL
+
+
 def _explained(code: ItemErrorCode) -> str:
+    if code is ItemErrorCode.ITEM_TIMEOUT:
+        return "the item kept the device for longer than item_timeout_s; give it more time or make it shorter"
     if code is ItemErrorCode.OUT_OF_MEMORY:
         return "the item alone did not fit into the device's memory; make it shorter"
     return "the model failed on this item alone; its neighbours ran"

@@ -185,6 +185,8 @@ chunks = Table(
     _moment("granted_at"),
     Column("attempt", Integer, nullable=False, server_default=text("0")),
     Column("worker_deaths", Integer, nullable=False, server_default=text("0")),
+    # The item error code that the last of these deaths means; null where only the death is known.
+    Column("death_cause", Text),
     Column("lease_token", Text),
     Column("lease_holder", Text),
     _moment("lease_until"),

@@ -38,6 +38,8 @@ class Chunk:
     estimated_s: float
     attempt: int
     worker_deaths: int
+    death_cause: str | None
+    """The item error code that the last death means; None where only the death is known."""
     lease_token: str | None
 
 

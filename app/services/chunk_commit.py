@@ -103,11 +103,15 @@ class ChunkCommit:
         self._commit(frozenset(STOPPED_CHUNK.values()), write)
         return state
 
-    def handed_back(self, *, delay_s: float, count_as_death: bool) -> None:
+    def handed_back(self, *, delay_s: float, count_as_death: bool, death_cause: str | None = None) -> None:
         """Return the chunk unfinished; without effect where it is not ours any more."""
         with self._database.begin() as connection:
             Chunks(connection).hand_back(
-                self._chunk.id, token=self._token, delay_s=delay_s, count_as_death=count_as_death
+                self._chunk.id,
+                token=self._token,
+                delay_s=delay_s,
+                count_as_death=count_as_death,
+                death_cause=death_cause,
             )
             notify(connection)
 

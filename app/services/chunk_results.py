@@ -37,9 +37,11 @@ class ChunkResults:
         """Note an item that will have an outcome."""
         self._waiting[read.span.index] = read
 
-    def add(self, outcome: ItemOutcome) -> None:
+    def add(self, outcome: ItemOutcome, *, is_final: bool = False) -> None:
         """Take an item's outcome; exactly one for each that was expected.
 
+        Args:
+            is_final: whether a failure stands, however many attempts there may be.
         Raises:
             KeyError: the engine gave an outcome twice, or for an item that is not of this chunk.
         """
@@ -51,7 +53,7 @@ class ChunkResults:
             self._output_tokens += outcome.output_tokens
             line = succeeded_line(self.context, outcome, custom_id=read.custom_id, attempts=attempts)
             self._succeeded.append((outcome.index, line))
-        elif is_retryable(outcome.code) and attempts < self.max_attempts:
+        elif is_retryable(outcome.code) and attempts < self.max_attempts and not is_final:
             self._defer(read.span, attempts, outcome)
         else:
             self._errors_by_code[str(outcome.code)] += 1

@@ -25,17 +25,23 @@ from app.domain.result_lines import LineContext
 from app.domain.states import RUNNABLE_JOB_STATES, ChunkState, JobState
 from app.domain.stops import Stop
 from app.errors import DatabaseUnavailable, DependencyFailed, LeaseLost
-from app.ports import ItemRunner, RunStats
+from app.ports import DeathNotes, ItemRunner, LastWords, RunStats
 from app.services.chunk_commit import ChunkCommit
 from app.services.chunk_input import ReadItem, chunk_spans, read_chunk_items
 from app.services.chunk_results import ChunkResults
 from app.services.lease_keeper import LeaseKeeper
-from app.services.split_chunk import halves
+from app.services.split_chunk import split_chunk
 from app.wiring import Wiring
 
 log = structlog.get_logger(__name__)
 
 HAND_BACK_DELAY_S = 2.0
+
+_CONVICTIONS = {
+    ItemErrorCode.WORKER_CRASH: "The worker died {n} times while this item ran alone.",
+    ItemErrorCode.ITEM_TIMEOUT: "The model hung {n} times on this item alone, and its worker had to be ended.",
+    ItemErrorCode.OUT_OF_MEMORY: "The worker ran out of memory {n} times on this item alone.",
+}
 
 
 class Ran(StrEnum):
@@ -58,23 +64,28 @@ def run_chunk(
     queue: str,
     holder: str,
     is_leaving: Callable[[], bool] = lambda: False,
+    death_notes: DeathNotes | None = None,
 ) -> Ran:
     """Run a chunk that was granted to ``queue``.
 
     Args:
         holder: this worker process's incarnation; another one on the same queue takes over what this leaves.
         is_leaving: whether this worker process was told to end; then what is not yet run goes to others.
+        death_notes: what is known of the process that had this device before.
     """
+    last_words = death_notes.last_words(chunk_id) if death_notes else None
     token = secrets.token_hex(8)
     try:
-        claimed = _claim(wiring, chunk_id, queue=queue, holder=holder, token=token)
+        claimed = _claim(wiring, chunk_id, queue=queue, holder=holder, token=token, last_words=last_words)
     except DatabaseUnavailable:
         log.warning("chunk_claim_failed", chunk_id=chunk_id)
         return Ran.HANDED_BACK
     if claimed is None:
         return Ran.NOT_OURS
+    if death_notes:
+        death_notes.begin(chunk_id)
     job, chunk = claimed
-    attempt = _Attempt(wiring, runner, job, chunk, token, is_leaving)
+    attempt = _Attempt(wiring, runner, job, chunk, token, is_leaving, last_words)
     try:
         return attempt.run()
     except LeaseLost:
@@ -87,14 +98,23 @@ def run_chunk(
         return attempt.hand_back(error, count_as_death=True)
 
 
-def _claim(wiring: Wiring, chunk_id: int, *, queue: str, holder: str, token: str) -> tuple[Job, Chunk] | None:
+def _claim(
+    wiring: Wiring, chunk_id: int, *, queue: str, holder: str, token: str, last_words: LastWords | None
+) -> tuple[Job, Chunk] | None:
     with wiring.database.begin() as connection:
         chunks, jobs = Chunks(connection), Jobs(connection)
         found = chunks.get(chunk_id)
         if found is None:
             return None
         job = jobs.lock(found.job_id)
-        chunk = chunks.claim(chunk_id, queue=queue, holder=holder, token=token, lease_s=wiring.settings.lease_s)
+        chunk = chunks.claim(
+            chunk_id,
+            queue=queue,
+            holder=holder,
+            token=token,
+            lease_s=wiring.settings.lease_s,
+            last_words=last_words,
+        )
         if chunk is None:
             return None
         if job.state is JobState.QUEUED:
@@ -106,7 +126,14 @@ class _Attempt:
     """One attempt on one chunk, under its lease."""
 
     def __init__(
-        self, wiring: Wiring, runner: ItemRunner, job: Job, chunk: Chunk, token: str, is_leaving: Callable[[], bool]
+        self,
+        wiring: Wiring,
+        runner: ItemRunner,
+        job: Job,
+        chunk: Chunk,
+        token: str,
+        is_leaving: Callable[[], bool],
+        last_words: LastWords | None,
     ) -> None:
         self._wiring = wiring
         self._settings = wiring.settings
@@ -115,6 +142,7 @@ class _Attempt:
         self._chunk = chunk
         self._token = token
         self._is_leaving = is_leaving
+        self._suspects = last_words.indexes if last_words else frozenset()
         self._commit = ChunkCommit(wiring.database, job=job, chunk=chunk, token=token, lease_s=wiring.settings.lease_s)
         self._log = log.bind(job_id=job.id, chunk_id=chunk.id, attempt=chunk.attempt)
 
@@ -138,7 +166,11 @@ class _Attempt:
         say = self._log.error if count_as_death else self._log.warning  # an error that has no name goes to Sentry
         say("chunk_handed_back", error=type(error).__name__, exc_info=error)
         try:
-            self._commit.handed_back(delay_s=HAND_BACK_DELAY_S, count_as_death=count_as_death)
+            self._commit.handed_back(
+                delay_s=HAND_BACK_DELAY_S,
+                count_as_death=count_as_death,
+                death_cause=ItemErrorCode.OUT_OF_MEMORY if isinstance(error, MemoryError) else None,
+            )
         except DatabaseUnavailable:
             self._log.warning("chunk_left_to_its_lease")
         return Ran.HANDED_BACK
@@ -154,7 +186,7 @@ class _Attempt:
         stats = RunStats()
         with closing(self._outcomes(results, stats, lease)) as outcomes:
             for outcome in outcomes:
-                results.add(outcome)
+                results.add(outcome, is_final=self._is_deadly)
         stop = lease.stop
         if stop is Stop.LEASE_LOST:
             return Ran.LEASE_LOST
@@ -207,6 +239,7 @@ class _Attempt:
                 should_stop=lease.should_stop,
                 stats=stats,
                 on_oversize=self._job.on_oversize,
+                item_timeout_s=self._job.item_timeout_s,
             )
         yield from refused
 
@@ -220,10 +253,11 @@ class _Attempt:
 
     def _convicted(self, results: ChunkResults) -> Iterator[ItemOutcome]:
         """The one item on which workers died again and again."""
-        message = f"The worker died {self._chunk.worker_deaths} times while this item ran alone."
+        code = ItemErrorCode(self._chunk.death_cause or ItemErrorCode.WORKER_CRASH)
+        message = _CONVICTIONS[code].format(n=self._chunk.worker_deaths)
         for read in self._items():
             results.expect(read)
-            yield ItemFailed(read.span.index, ItemErrorCode.WORKER_CRASH, message)
+            yield ItemFailed(read.span.index, code, message)
 
     def _items(self) -> Iterator[ReadItem]:
         defaults = ItemDefaults(
@@ -241,12 +275,13 @@ class _Attempt:
         )
 
     def _split(self) -> Ran:
-        new = halves(
+        new = split_chunk(
             storage=self._wiring.storage,
             input_key=self._job.input_key,
             chunk=self._chunk,
             max_line_bytes=self._settings.max_line_bytes,
             worker_deaths=self._settings.max_worker_deaths - 1,
+            suspects=self._suspects,
         )
         self._commit.split(new)
         self._log.warning("chunk_split", worker_deaths=self._chunk.worker_deaths, n_items=self._chunk.n_items)

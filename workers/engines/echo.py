@@ -2,13 +2,15 @@
 
 An item may carry controls in ``body["echo"]``: ``delay_s`` (sleep first), ``fail`` (end with this item error
 code), ``fail_times`` (only on the first n attempts of the item's life; absent: always), ``crash`` (kill the
-process with SIGSEGV, as a broken native library would).
+process with SIGSEGV, as a broken native library would), ``hang`` (never come back, as native code that holds the
+interpreter's lock and waits for ever).
 
 Tokens: one for every four characters begun of a text input, or of the JSON of any other input; none come out.
 """
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import signal
@@ -23,9 +25,10 @@ from app.domain.items import InputItem, ItemErrorCode, ItemFailed, ItemOutcome, 
 from workers.engines.base import BadItem, Engine, Stopped, invalid, required_input
 
 MAX_DELAY_S = 3600.0
+HANG_S = 3600
 STOP_LOOK_S = 0.05
 CHARACTERS_PER_TOKEN = 4
-_CONTROLS = frozenset({"delay_s", "fail", "fail_times", "crash"})
+_CONTROLS = frozenset({"delay_s", "fail", "fail_times", "crash", "hang"})
 _CODES = frozenset(code.value for code in ItemErrorCode)
 
 
@@ -36,6 +39,7 @@ class EchoBatch:
     positions: Sequence[int]
     delay_s: float = 0.0
     crash: bool = False
+    hang: bool = False
 
     def halves(self) -> tuple[Self, Self] | None:
         """Never needed: nothing in ``forward`` fails because of the data."""
@@ -76,10 +80,12 @@ class EchoEngine(Engine[EchoWindow, EchoBatch, None]):
         return window
 
     def forward(self, batch: EchoBatch, *, should_stop: Callable[[], bool]) -> None:
-        """Sleep or crash, if told so."""
+        """Sleep, crash or hang, if told so."""
         _sleep(batch.delay_s, should_stop)
         if batch.crash:
             os.kill(os.getpid(), signal.SIGSEGV)
+        if batch.hang:
+            ctypes.PyDLL(None).sleep(HANG_S)  # called with the interpreter's lock held
 
     def finish(
         self,
@@ -103,6 +109,7 @@ def _plan_controlled(window: EchoWindow, position: int, item: InputItem) -> None
             positions=[position],
             delay_s=float(controls.get("delay_s", 0)),
             crash=controls.get("crash", False),
+            hang=controls.get("hang", False),
         )
     )
     fails = "fail_times" not in controls or item.attempt <= controls["fail_times"]
@@ -122,8 +129,9 @@ def _checked_controls(controls: Any) -> dict[str, Any]:
         raise invalid(f"'echo.fail' must be an item error code: {', '.join(sorted(_CODES))}")
     if "fail_times" in controls and not _is_count(controls["fail_times"]):
         raise invalid("'echo.fail_times' must be a whole number, 0 or more")
-    if not isinstance(controls.get("crash", False), bool):
-        raise invalid("'echo.crash' must be true or false")
+    for name in ("crash", "hang"):
+        if not isinstance(controls.get(name, False), bool):
+            raise invalid(f"'echo.{name}' must be true or false")
     return controls
 
 

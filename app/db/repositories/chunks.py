@@ -11,7 +11,7 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, Integer, RowMapping, and_, cast, func, or_, select
+from sqlalchemy import Connection, Integer, RowMapping, and_, case, cast, func, or_, select
 from sqlalchemy.sql import ColumnElement
 
 from app.db.repositories.chunk_changes import change_chunks
@@ -25,6 +25,7 @@ from app.domain.states import (
     JobState,
 )
 from app.errors import LeaseLost
+from app.ports import LastWords
 
 _FIELDS = [chunks.c["items" if spec.name == "spans" else spec.name] for spec in dataclasses.fields(Chunk)]
 _INSERT_ROWS = 500
@@ -65,13 +66,24 @@ class Chunks:
         query = select(func.count()).where(chunks.c.job_id == job_id, chunks.c.state.in_(LIVE_CHUNK_STATES))
         return self._connection.execute(query).scalar_one()
 
-    def claim(self, chunk_id: int, *, queue: str, holder: str, token: str, lease_s: float) -> Chunk | None:
+    def claim(
+        self,
+        chunk_id: int,
+        *,
+        queue: str,
+        holder: str,
+        token: str,
+        lease_s: float,
+        last_words: LastWords | None = None,
+    ) -> Chunk | None:
         """Take a chunk that was granted, or whose holder is gone; the attempt is counted.
 
         A holder is gone when its lease ran out, or when it served the very queue we serve: a queue has one worker,
         so a redelivery to it means that the former worker, or its child, is no more. Should it still be alive
         somewhere, its token is stale from now on.
 
+        Args:
+            last_words: what is known of the end of the process that had it before, where that was on this very device.
         Returns:
             The chunk under its new lease, or None where there is nothing to do.
         """
@@ -80,6 +92,8 @@ class Chunks:
             or_(chunks.c.lease_until < func.now(), and_(chunks.c.queue == queue, chunks.c.lease_holder != holder)),
         )
         was_running = chunks.c.state == ChunkState.RUNNING
+        unheard_of = case((was_running, None), else_=chunks.c.death_cause)
+        cause = last_words.cause if last_words else unheard_of
         claimed = change_chunks(
             self._connection,
             chunks.c.id == chunk_id,
@@ -90,6 +104,7 @@ class Chunks:
                 "queue": queue,
                 "attempt": chunks.c.attempt + 1,
                 "worker_deaths": chunks.c.worker_deaths + cast(was_running, Integer),
+                "death_cause": cause,
                 "lease_token": token,
                 "lease_holder": holder,
                 "lease_until": _from_now(lease_s),
@@ -148,7 +163,9 @@ class Chunks:
         """
         self._close(chunk_id, token, wanted)
 
-    def hand_back(self, chunk_id: int, *, token: str, delay_s: float, count_as_death: bool) -> bool:
+    def hand_back(
+        self, chunk_id: int, *, token: str, delay_s: float, count_as_death: bool, death_cause: str | None = None
+    ) -> bool:
         """Return a chunk unfinished, to be granted again after ``delay_s``; False where it is not ours."""
         handed_back = change_chunks(
             self._connection,
@@ -160,6 +177,7 @@ class Chunks:
                 "lease_until": None,
                 "not_before": _from_now(delay_s),
                 "worker_deaths": chunks.c.worker_deaths + int(count_as_death),
+                "death_cause": death_cause if count_as_death else chunks.c.death_cause,
             },
         )
         return bool(handed_back)

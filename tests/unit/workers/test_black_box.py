@@ -1,0 +1,150 @@
+"""What a process notes survives it, and one that hangs is ended, whatever it holds."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from workers.black_box import GRACE_S, MOST_ITEMS, BlackBox, Watchdog, is_child_of_this_process
+
+CHUNK = 7
+
+
+class Child:
+    """A forked process that does something with the box and then stays."""
+
+    def __init__(self, box: BlackBox, act: Callable[[BlackBox], None]) -> None:
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                act(box)
+                time.sleep(60)
+            finally:
+                os._exit(0)
+
+    def ended_by(self) -> int:
+        """Wait for its end; gives the signal."""
+        _, status = os.waitpid(self.pid, 0)
+        return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+
+
+@pytest.fixture
+def box() -> BlackBox:
+    return BlackBox()
+
+
+@pytest.fixture
+def fork(box: BlackBox) -> Iterator[Callable[[Callable[[BlackBox], None]], Child]]:
+    children: list[Child] = []
+
+    def start(act: Callable[[BlackBox], None]) -> Child:
+        children.append(Child(box, act))
+        return children[-1]
+
+    yield start
+    for child in children:
+        if is_child_of_this_process(child.pid):
+            os.kill(child.pid, signal.SIGKILL)
+            child.ended_by()
+
+
+def _die_on(indexes: list[int]) -> Callable[[BlackBox], None]:
+    def act(box: BlackBox) -> None:
+        box.begin(CHUNK)
+        with box.on_device([99], limit_s=60):
+            pass
+        with box.on_device(indexes, limit_s=60):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return act
+
+
+def test_the_items_on_the_device_of_a_dead_process_are_known(box: BlackBox, fork: Callable[..., Child]) -> None:
+    assert fork(_die_on([3, 5])).ended_by() == signal.SIGKILL
+    words = box.last_words(CHUNK)
+    assert words is not None
+    assert (words.cause, words.indexes) == (None, {3, 5})
+    assert box.last_words(CHUNK + 1) is None
+
+
+def test_what_this_process_noted_itself_is_no_death(box: BlackBox) -> None:
+    box.begin(CHUNK)
+    with box.on_device([1], limit_s=60):
+        assert box.last_words(CHUNK) is None
+
+
+def test_a_process_that_died_between_micro_batches_accuses_no_item(box: BlackBox, fork: Callable[..., Child]) -> None:
+    def die_beside(box: BlackBox) -> None:
+        box.begin(CHUNK)
+        with box.on_device([1], limit_s=60):
+            pass
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    fork(die_beside).ended_by()
+    words = box.last_words(CHUNK)
+    assert words is not None
+    assert words.indexes == frozenset()
+
+
+def test_a_micro_batch_too_large_to_note_accuses_no_item(box: BlackBox, fork: Callable[..., Child]) -> None:
+    fork(_die_on(list(range(MOST_ITEMS + 1)))).ended_by()
+    words = box.last_words(CHUNK)
+    assert words is not None
+    assert words.indexes == frozenset()
+
+
+def test_what_begins_anew_forgets_the_dead(box: BlackBox, fork: Callable[..., Child]) -> None:
+    fork(_die_on([3])).ended_by()
+    box.begin(CHUNK)
+    assert box.last_words(CHUNK) is None
+
+
+def _hang_with_the_interpreters_lock(box: BlackBox) -> None:
+    box.begin(CHUNK)
+    with box.on_device([4], limit_s=0.2 - GRACE_S):
+        ctypes.PyDLL(None).sleep(60)
+
+
+def test_a_process_that_hangs_is_ended_and_the_reason_is_known(box: BlackBox, fork: Callable[..., Child]) -> None:
+    child = fork(_hang_with_the_interpreters_lock)
+    watchdog = Watchdog(box)
+    deadline = time.monotonic() + 10
+    while not watchdog.look():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert child.ended_by() == signal.SIGKILL
+    words = box.last_words(CHUNK)
+    assert words is not None
+    assert (words.cause, words.indexes) == ("item_timeout", {4})
+    assert not watchdog.look()  # the dead are left in peace
+
+
+def test_a_process_that_gives_signs_of_life_is_left_alone(box: BlackBox, fork: Callable[..., Child]) -> None:
+    def work(box: BlackBox) -> None:
+        box.begin(CHUNK)
+        with box.on_device([4], limit_s=0.3 - GRACE_S):
+            while True:
+                box.still_alive()
+                time.sleep(0.02)
+
+    child = fork(work)
+    watchdog = Watchdog(box)
+    for _ in range(25):
+        assert not watchdog.look()
+        time.sleep(0.04)
+    assert is_child_of_this_process(child.pid)
+
+
+def test_only_children_are_ended() -> None:
+    assert not is_child_of_this_process(1)
+    assert not is_child_of_this_process(os.getpid())
+    with subprocess.Popen(["/bin/sleep", "60"]) as child:
+        assert is_child_of_this_process(child.pid)
+        child.kill()
+    assert not is_child_of_this_process(child.pid)
