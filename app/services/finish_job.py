@@ -6,7 +6,6 @@ The chord callback calls this after each wave, and the dispatcher calls it for j
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any
@@ -17,14 +16,14 @@ from app.db.notify import notify
 from app.db.repositories.chunks import Chunks
 from app.db.repositories.files import Files
 from app.db.repositories.jobs import Jobs
-from app.db.repositories.outcomes import Outcomes, Tally
+from app.db.repositories.outcomes import Outcomes
 from app.domain.chunks import Chunk, NewPart
 from app.domain.files import OUTPUT_PURPOSE
 from app.domain.ids import batch_id, new_id
 from app.domain.jobs import Counts, Dialect, Job
 from app.domain.states import STOPPED_CHUNK, TERMINAL_JOB_STATES, JobState, final_state
 from app.errors import ResultsIncomplete
-from app.services.job_details import details_from
+from app.services.job_details import details_from, final_of
 from app.services.never_ran import store_never_ran
 from app.wiring import Wiring
 
@@ -89,7 +88,7 @@ def _close(wiring: Wiring, connection: Connection, job_id: str, parts: Sequence[
         _terminal_state(job, tally.counts),
         finished_at=func.now(),
         results_expire_at=func.now() + timedelta(seconds=expires_after_s),
-        final=_final(wiring, job, tally),
+        final=final_of(details_from(job, tally, wiring.models)),
         **_result_files(connection, job, totals, expires_after_s),
     )
     notify(connection)
@@ -110,16 +109,6 @@ def _check_complete(job: Job, counts: Counts, totals: dict[str, tuple[int, int]]
     held = {outcome: totals.get(outcome, (0, 0))[0] for outcome in PART_OUTCOMES}
     if counted != held or sum(held.values()) != job.n_items:
         raise ResultsIncomplete(f"job {job.id} of {job.n_items} items counts {counted} but its parts hold {held}")
-
-
-def _final(wiring: Wiring, job: Job, tally: Tally) -> dict[str, Any]:
-    details = details_from(job, tally, wiring.models)
-    return {
-        "counts": asdict(tally.counts),
-        "usage": asdict(tally.usage),
-        "errors_by_code": tally.errors_by_code,
-        "cost": asdict(details.cost),
-    }
 
 
 def _result_files(
