@@ -124,10 +124,6 @@ class Settings:
     models_file: Path = _variable(
         "The models served (YAML)", default=Path(__file__).with_name("models.yaml"), read=_path
     )
-    cache_dir: Path = _variable(
-        "Folder for exported and compiled models", default=Path("~/.cache/nightshift").expanduser(), read=_path
-    )
-    temp_dir: Path = _variable("Folder for result parts on their way to S3", default=Path("/tmp"), read=_path)
 
     chunk_target_s: float = _variable("Estimated device seconds of one chunk", default=10.0, read=_positive(_number))
     chunk_max_items: int = _variable("Items in one chunk at most", default=5_000, read=_positive(_integer))

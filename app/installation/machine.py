@@ -15,13 +15,12 @@ TOO_LITTLE_BYTES = GIB // 4
 
 
 def check_disk(settings: Settings) -> Check:
-    """Result parts and models find room."""
-    free = {folder: _free_bytes(folder) for folder in (settings.temp_dir, settings.cache_dir)}
-    folder, least = min(free.items(), key=lambda found: found[1])
-    found = f"{least / GIB:.1f} GiB free under {folder}"
-    if least < TOO_LITTLE_BYTES:
-        return failed("disk", found, advice="free some space: workers cannot write their result parts")
-    if least < SCARCE_BYTES:
+    """This machine's processes find room: for their counters, and in the local stack for every server's data."""
+    free_bytes = _free_bytes(settings.metrics_dir)
+    found = f"{free_bytes / GIB:.1f} GiB free under {settings.metrics_dir}"
+    if free_bytes < TOO_LITTLE_BYTES:
+        return failed("disk", found, advice="free some space: the servers cannot write")
+    if free_bytes < SCARCE_BYTES:
         return warning("disk", found, advice="free some space before the next big job")
     return ok("disk", found)
 

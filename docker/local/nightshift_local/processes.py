@@ -43,8 +43,6 @@ def process_settings(home: Home, ports: Mapping[str, int], credentials: Credenti
         "NIGHTSHIFT_KEY_PEPPER": credentials.key_pepper,
         "NIGHTSHIFT_ADMIN_KEY": credentials.admin_key,
         "NIGHTSHIFT_QUEUES": ",".join(device_queues()),
-        "NIGHTSHIFT_CACHE_DIR": os.environ.get("NIGHTSHIFT_CACHE_DIR", str(home.data / "cache")),
-        "NIGHTSHIFT_TEMP_DIR": str(home.run / "temp"),
     }
 
 
