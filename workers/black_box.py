@@ -8,11 +8,13 @@ interpreter's lock, which native code that hangs may hold for ever.
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import signal
 import threading
 import time
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,14 +31,20 @@ MOST_ITEMS = 8192
 GRACE_S = 2.0
 """Added to what a micro-batch may take before its process is ended: an engine that can stop by itself has done so."""
 LOOK_EVERY_S = 0.5
-_CHUNK, _PID, _BUSY, _HUNG, _LIMIT_S, _SINCE_S, _N_ITEMS, _FIRST_ITEM = range(8)
+_CHUNK, _PID, _BUSY, _HUNG, _LIMIT_S, _SINCE_S, _HEARD_S, _N_ITEMS, _FIRST_ITEM = range(9)
 _WORD_BYTES = 8
 
 
 class BlackBox:
     """Made before the fork. Written by one child at a time, word by word and without locks."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, deaf_s: float = math.inf) -> None:
+        """Make an empty box.
+
+        Args:
+            deaf_s: how long a micro-batch may keep every other thread of its process from running.
+        """
+        self._deaf_s = deaf_s
         shared = memoryview(mmap.mmap(-1, _WORD_BYTES * (_FIRST_ITEM + MOST_ITEMS)))
         self._words = shared.cast("q")
         self._seconds = shared.cast("d")
@@ -64,10 +72,10 @@ class BlackBox:
         """
         words = self._words
         noted = indexes if len(indexes) <= MOST_ITEMS else ()
-        for place, index in enumerate(noted, start=_FIRST_ITEM):
-            words[place] = index
+        words[_FIRST_ITEM : _FIRST_ITEM + len(noted)] = memoryview(array("q", noted))
         words[_N_ITEMS] = len(noted)
         self.still_alive()
+        self.threads_run()
         self._seconds[_LIMIT_S] = limit_s + GRACE_S
         words[_BUSY] = 1
         try:
@@ -79,12 +87,17 @@ class BlackBox:
         """The engine was heard of: what it does takes long, but it does not hang."""
         self._seconds[_SINCE_S] = time.monotonic()
 
+    def threads_run(self) -> None:
+        """Another thread than the engine's ran: nothing holds the interpreter's lock."""
+        self._seconds[_HEARD_S] = time.monotonic()
+
     def hanging(self) -> tuple[int, float] | None:
         """The process that has been silent for too long and since when, on the clock of ``time.monotonic``."""
-        limit_s, since_s = self._seconds[_LIMIT_S], self._seconds[_SINCE_S]
-        if not self._words[_BUSY] or time.monotonic() - since_s < limit_s:
+        limit_s, since_s, heard_s = (self._seconds[place] for place in (_LIMIT_S, _SINCE_S, _HEARD_S))
+        now_s = time.monotonic()
+        if not self._words[_BUSY] or (now_s - since_s < limit_s and now_s - heard_s < self._deaf_s):
             return None
-        return self._words[_PID], since_s
+        return self._words[_PID], max(since_s, heard_s)
 
     def note_hang(self) -> None:
         """The process is about to be ended because it hangs."""

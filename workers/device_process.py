@@ -42,10 +42,15 @@ class DeviceProcess:
     pool), so a killed worker leaves nobody on the device.
     """
 
-    def __init__(self, queue: str) -> None:
+    def __init__(self, queue: str, *, deaf_s: float) -> None:
+        """Made in the parent, before the fork.
+
+        Args:
+            deaf_s: how long a micro-batch may keep the other threads of the child from running.
+        """
         self._queue = queue
         self.leaving = Leaving()
-        self.black_box = BlackBox()
+        self.black_box = BlackBox(deaf_s=deaf_s)
         self._incarnation = ""
         self._stopped = threading.Event()
 
@@ -111,6 +116,7 @@ class DeviceProcess:
         while time.monotonic() < next_beat_s:
             if self._stopped.wait(LOOK_EVERY_S):
                 return True
+            self.black_box.threads_run()
             if self.leaving.is_set():
                 self._say_goodbye()
                 return True

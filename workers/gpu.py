@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.update(pinned_environment(options.queue, settings.queues, n_cores=n_cores))
     if options.check:
         return _check(options.queue, settings)
-    _serve(options.queue)
+    _serve(options.queue, settings)
     return 0
 
 
@@ -46,12 +46,12 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _serve(queue: str) -> None:
+def _serve(queue: str, settings: Settings) -> None:
     # The app reads the settings when it is imported; the environment is complete only now.
     from tasks.celery_app import app  # noqa: PLC0415
 
     app.conf.worker_pool = "workers.prompt_pool:TaskPool"
-    process = DeviceProcess(queue)
+    process = DeviceProcess(queue, deaf_s=settings.worker_silence_s)
     worker_init.connect(Watchdog(process.black_box).start, weak=False)
     worker_process_init.connect(process.start, weak=False)
     worker_process_shutdown.connect(process.stop, weak=False)

@@ -83,10 +83,10 @@ def test_a_new_incarnation_on_the_same_queue_takes_over_at_once(core: CoreMachin
 def test_the_history_tells_what_a_chunk_went_through(core: CoreMachine) -> None:
     job_id = core.planned([good("a")])
     (chunk_id,) = core.granted(job_id)
-    run_and_die(core, chunk_id, holder="worker-1")
+    run_and_die(core, chunk_id, holder="worker-0")  # of which nothing more is heard
     core.lease_runs_out(chunk_id)
     core.granted(job_id)
-    core.run(chunk_id, holder="worker-2")
+    core.run(chunk_id, holder="worker-1")
     told = core.sql("SELECT kind, data FROM events WHERE chunk_id = :id ORDER BY id", id=chunk_id)
     assert [(event["kind"], event["data"]["attempt"], event["data"]["worker_deaths"]) for event in told] == [
         ("chunk_granted", 0, 0),
@@ -143,7 +143,7 @@ def test_a_worker_whose_lease_was_taken_back_stops_and_writes_nothing(core: Core
         core.lease_runs_out(chunk_id)
         core.look()
 
-    assert core.run(chunk_id, runner=Interrupted(core.runner, freeze)) is Ran.LEASE_LOST
+    assert core.run(chunk_id, holder="frozen", runner=Interrupted(core.runner, freeze)) is Ran.LEASE_LOST
     assert core.chunk(chunk_id)["worker_deaths"] == 1
     core.drive(job_id)
     core.checker.check_job(job_id)

@@ -275,6 +275,34 @@ def test_cancel_finish_and_expiry_at_once_give_one_end(core: CoreMachine) -> Non
         core.checker.check_job(job_id, expected_of(items))
 
 
+def test_two_cancels_at_once_are_one(core: CoreMachine) -> None:
+    for _ in range(5):
+        job_id = core.planned([good("a"), good("b")])
+        with ThreadPoolExecutor(4) as pool:
+            states = {
+                details.job.state for details in pool.map(lambda _, job_id=job_id: cancel(core, job_id), range(4))
+            }
+        assert states == {JobState.CANCELLING}
+        core.drive(job_id)
+        core.checker.check_job(job_id)
+
+
+@stopped_by
+def test_a_stop_and_a_chunk_that_leaves_items_to_try_again_at_once(
+    core: CoreMachine, stop: Stop, end: JobState
+) -> None:
+    """Whichever comes first: the recovery chunk is closed with its job and runs no more."""
+    for round_ in range(5):
+        job_id = core.planned([good("a"), retried("b"), good("c", delay_s=0.01 * round_)])
+        (chunk_id,) = core.granted(job_id)
+        with ThreadPoolExecutor(2) as pool:
+            for done in [pool.submit(core.run, chunk_id), pool.submit(stop, core, job_id)]:
+                done.result()
+        assert core.drive(job_id).state is end
+        core.checker.check_job(job_id)
+        assert statuses(core, job_id)["b"] == end
+
+
 def test_two_finalisers_at_once_close_a_job_once(core: CoreMachine) -> None:
     for _ in range(5):
         job_id = core.planned([good(f"item-{number}") for number in range(9)])

@@ -125,6 +125,25 @@ def test_a_process_that_hangs_is_ended_and_the_reason_is_known(box: BlackBox, fo
     assert not watchdog.look()  # the dead are left in peace
 
 
+def test_a_process_whose_other_threads_cannot_run_is_ended_long_before_its_items_time_is_over(
+    fork: Callable[..., Child],
+) -> None:
+    box = BlackBox(deaf_s=0.3)
+
+    def hang(_: BlackBox) -> None:
+        box.begin(CHUNK)
+        with box.on_device([4], limit_s=300):
+            ctypes.PyDLL(None).sleep(60)
+
+    child = fork(hang)
+    watchdog = Watchdog(box)
+    deadline = time.monotonic() + 10
+    while not watchdog.look():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert child.ended_by() == signal.SIGKILL
+
+
 def test_a_process_that_gives_signs_of_life_is_left_alone(box: BlackBox, fork: Callable[..., Child]) -> None:
     def work(box: BlackBox) -> None:
         box.begin(CHUNK)
