@@ -6,7 +6,7 @@ STACK  := $(PY) docker/local/nightshift_local
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev up down ps logs demo test unit bench lint typecheck imports format lock clean
+.PHONY: help venv venv-dev up down ps logs demo test unit chaos soak bench lint typecheck imports format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,12 @@ test: venv-dev ## Run every check and every test
 
 unit: venv-dev ## Run the tests that need no server
 	@$(PY) -m pytest tests/unit tests/architecture $(PYTEST_ARGS)
+
+chaos: venv-dev ## Inject every fault of docs/reliability.md and measure; table in .nightshift/chaos/
+	@$(PY) -m pytest tests/chaos/test_matrix.py -m matrix $(PYTEST_ARGS)
+
+soak: venv-dev ## Kill a random process every few seconds (make soak MINUTES=10)
+	@NIGHTSHIFT_SOAK_MINUTES=$(or $(MINUTES),10) $(PY) -m pytest tests/chaos/test_soak.py -s $(PYTEST_ARGS)
 
 bench: venv-dev ## Measure throughput and latency on this machine
 	@PYTHONPATH=docker/local $(PY) -m tests.bench $(BENCH_ARGS)
