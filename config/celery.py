@@ -26,6 +26,8 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "broker_transport_options": transport_options(settings),
         "broker_connection_timeout": settings.connect_timeout_s,
         "broker_connection_retry_on_startup": True,
+        # For ever: a worker that gave up would take the chunk that it runs along.
+        "broker_connection_max_retries": None,
         "broker_heartbeat": 20,
         "redis_socket_timeout": REDIS_TIMEOUT_S,
         "redis_socket_connect_timeout": settings.connect_timeout_s,
