@@ -10,6 +10,7 @@ from typing import IO, Any
 import click
 import httpx
 import orjson
+from rich.text import Text
 
 from app.cli.client import ApiClient, with_client
 from app.cli.output import coloured, err, mix, out, print_json, print_table, with_json
@@ -37,9 +38,11 @@ def jobs(
         print_json(page)
         return
     columns = ["job", "state", "done", "endpoint", "model", "priority", "created"]
-    print_table(columns, map(_row, page["data"]), empty="no jobs yet: `nightshift submit FILE` makes one")
+    is_narrowed = any((after, state, model))
+    empty = "no such jobs" if is_narrowed else "no jobs yet: `nightshift submit FILE` makes one"
+    print_table(columns, map(_row, page["data"]), empty=empty)
     if page.get("has_more"):
-        err().print(f"[dim]more: nightshift jobs --after {page['last_id']}[/dim]")
+        err().print(f"more: nightshift jobs --after {page['last_id']}", style="dim")
 
 
 def _row(job: dict[str, Any]) -> tuple[Any, ...]:
@@ -64,7 +67,7 @@ def show(client: ApiClient, *, job_id: str, as_json: bool) -> None:
 
 def print_job(job: dict[str, Any]) -> None:
     """A job for people."""
-    out().print(f"{job['id']}  {coloured(job['state'])}  {job['progress']:.0%}")
+    out().print(Text.assemble(job["id"], "  ", coloured(job["state"]), f"  {job['progress']:.0%}"))
     for label, value in _facts(job):
         out().print(f"  {label:<10}{value}", highlight=False)
     for problem in job["errors"]["validation"]:
@@ -74,7 +77,8 @@ def print_job(job: dict[str, Any]) -> None:
 def _facts(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """The lines about a job that hold something."""
     yield "items", mix(job["counts"])
-    yield "runs", f"{job['endpoint']} with {job['model']}, {job['priority']}, within {job['completion_window']}"
+    model = job["model"] or "the model each line names"
+    yield "runs", f"{job['endpoint']} with {model}, {job['priority']}, within {job['completion_window']}"
     if job.get("waiting"):
         yield "waits", f"{job['waiting']['reason']}: {job['waiting']['detail']}"
     if job.get("eta"):
@@ -186,5 +190,5 @@ def _report_results(report: dict[str, Any], output: Path | None, *, as_json: boo
     if not report["complete"]:
         again = f" --after {report['next_cursor']}" if report["next_cursor"] else ""
         err().print(
-            f"[yellow]the job still runs: these are the results so far{again and ', go on with'}{again}[/yellow]"
+            f"the job still runs: these are the results so far{again and ', go on with'}{again}", style="yellow"
         )

@@ -10,6 +10,7 @@ import click
 import orjson
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -43,9 +44,10 @@ def err() -> Console:
 
 
 def _console(*, stderr: bool = False) -> Console:
-    """A console that does not fold ids where its lines go to another program."""
-    console = Console(stderr=stderr, soft_wrap=True)
-    return console if console.is_terminal else Console(stderr=stderr, soft_wrap=True, width=PIPED_WIDTH)
+    """A console that does not fold ids where its lines go to another program, and takes names as they are."""
+    literal: dict[str, Any] = {"stderr": stderr, "soft_wrap": True, "markup": False, "emoji": False}
+    console = Console(**literal)
+    return console if console.is_terminal else Console(**literal, width=PIPED_WIDTH)
 
 
 def print_json(value: Any) -> None:
@@ -63,16 +65,13 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, empty:
     out().print(table if table.row_count else empty)
 
 
-def coloured(state: str) -> str:
+def coloured(state: str) -> Text:
     """A state in its colour."""
-    colour = STATE_COLOURS.get(state)
-    return f"[{colour}]{state}[/{colour}]" if colour else state
+    return Text(state, style=STATE_COLOURS.get(state, ""))
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    return coloured(value) if isinstance(value, str) and value in STATE_COLOURS else str(value)
+def _cell(value: Any) -> Text:
+    return Text("-") if value is None else coloured(str(value))
 
 
 def mix(counts: dict[str, int]) -> str:

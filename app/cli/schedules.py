@@ -117,7 +117,8 @@ def runs(client: ApiClient, *, schedule_id: str, as_json: bool) -> None:
 def _run_outcome(run_: dict[str, Any]) -> str:
     if run_["problem"]:
         return str(run_["problem"])
-    return f"{len(run_['job_ids'])} jobs: {mix(run_['counts'])}" if run_["job_ids"] else "starting"
+    n_jobs = len(run_["job_ids"])
+    return f"{n_jobs} job{'s' if n_jobs > 1 else ''}: {mix(run_['counts'])}" if n_jobs else "starting"
 
 
 @schedules.command()
@@ -139,4 +140,6 @@ def _print(schedule: dict[str, Any], *, as_json: bool) -> None:
         return
     out().print(f"{schedule['id']}  {schedule['name']}")
     out().print(f"  {schedule['cron']} {schedule['timezone']}, next {schedule['next_run_at']}", highlight=False)
-    out().print(f"  {schedule['source']} -> {schedule['job'].get('endpoint')}", highlight=False)
+    source = schedule["source"]
+    runs_on = source.get("file_id") or f"every .jsonl under {source['prefix']} of the inbox"
+    out().print(f"  {runs_on}, on {schedule['job'].get('endpoint')}", highlight=False)

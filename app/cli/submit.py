@@ -71,16 +71,16 @@ def _report(job: dict[str, Any], *, as_json: bool, watched: bool) -> None:
         print_job(job)
     else:
         out().print(job["id"])
-        err().print(f"[dim]nightshift show {job['id']}[/dim]")
+        err().print(f"nightshift show {job['id']}", style="dim")
 
 
 class _ReadingProgress:
     """A file that tells how far it was read."""
 
-    def __init__(self, source: BinaryIO, progress: Progress, size_bytes: int) -> None:
+    def __init__(self, source: BinaryIO, progress: Progress, *, name: str, size_bytes: int) -> None:
         self._source = source
         self._progress = progress
-        self._task = progress.add_task("upload", total=size_bytes)
+        self._task = progress.add_task(f"upload {name}", total=size_bytes)
 
     def read(self, size: int = -1) -> bytes:
         data = self._source.read(size)
@@ -99,12 +99,13 @@ class _ReadingProgress:
 
 
 def _upload(client: ApiClient, path: Path, console: Console) -> dict[str, Any]:
-    columns = (TextColumn(f"upload {path.name}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    label = TextColumn("{task.description}", markup=False)
+    columns = (label, BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with (
         path.open("rb") as source,
         Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
     ):
-        tracked = _ReadingProgress(source, progress, path.stat().st_size)
+        tracked = _ReadingProgress(source, progress, name=path.name, size_bytes=path.stat().st_size)
         form = {"file": (path.name, tracked, "application/jsonl")}
         uploaded: dict[str, Any] = client.upload("/v1/files", data={"purpose": "batch"}, files=form)
         return uploaded

@@ -241,9 +241,19 @@ def test_keys_without_the_operators_key_say_so(
     assert api.seen == []
 
 
+SCHEDULE = {
+    "id": "sched_1",
+    "name": "[/x] :moon: [bold]",
+    "cron": "30 2 * * *",
+    "timezone": "UTC",
+    "next_run_at": "2026-11-01T02:30:00Z",
+    "source": {"prefix": "in/"},
+    "job": {"endpoint": "/v1/echo"},
+}
+
+
 def test_a_schedule_is_made_of_options(api: Api, nightshift: Callable[..., Result]) -> None:
-    schedule = {"id": "sched_1", "name": "n", "cron": "0 2 * * *", "timezone": "UTC", "next_run_at": "x", "source": {}}
-    api.on("POST", "/v1/schedules", {**schedule, "job": {"endpoint": "/v1/echo"}}, status=201)
+    api.on("POST", "/v1/schedules", SCHEDULE, status=201)
     done = nightshift(
         *("schedules", "create", "--name", "n", "--cron", "0 2 * * *", "--endpoint", "/v1/echo"), "--prefix", "in/"
     )
@@ -262,6 +272,30 @@ def test_a_schedule_needs_one_source(nightshift: Callable[..., Result]) -> None:
     done = nightshift("schedules", "create", "--name", "n", "--cron", "0 2 * * *")
     assert done.exit_code == 2
     assert "exactly one of --file-id and --prefix" in done.stderr
+
+
+@pytest.mark.parametrize("command", [("list",), ("show", "sched_1")])
+def test_names_are_printed_as_they_are(api: Api, nightshift: Callable[..., Result], command: tuple[str, ...]) -> None:
+    api.on("GET", "/v1/schedules", {"data": [SCHEDULE]})
+    api.on("GET", "/v1/schedules/sched_1", SCHEDULE)
+    shown = nightshift("schedules", *command)
+    assert shown.exit_code == 0, shown.output
+    assert "[/x] :moon: [bold]" in shown.stdout
+
+
+def test_what_was_wrong_in_a_line_is_printed_as_it_is(api: Api, nightshift: Callable[..., Result]) -> None:
+    problem = {"line": 2, "message": "custom_id '[/red]' is used twice.", "code": "duplicate_custom_id"}
+    refused = _job("failed", model=None, errors={"by_code": {}, "validation": [problem]})
+    api.on("GET", "/v1/jobs/job_1", refused)
+    shown = nightshift("show", "job_1")
+    assert "line 2: custom_id '[/red]' is used twice." in shown.stdout
+    assert "None" not in shown.stdout
+
+
+def test_no_job_in_a_state_is_not_no_job_at_all(api: Api, nightshift: Callable[..., Result]) -> None:
+    api.on("GET", "/v1/jobs", {"data": [], "has_more": False})
+    assert nightshift("jobs", "--state", "running").stdout == "no such jobs\n"
+    assert "nightshift submit" in nightshift("jobs").stdout
 
 
 def test_every_command_takes_json() -> None:
