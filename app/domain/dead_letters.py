@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+EXPIRED = "expired"
+"""The reason of a message that outlived the life its sender gave it: what was asked for, and no fault."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:

@@ -9,7 +9,7 @@ import structlog
 
 from app.broker.dead_letters import drain_dead_letters
 from app.db.repositories.dead_letters import DeadLetters
-from app.domain.dead_letters import read_dead_letter
+from app.domain.dead_letters import EXPIRED, read_dead_letter
 from app.wiring import Wiring
 
 log = structlog.get_logger(__name__)
@@ -31,8 +31,10 @@ def record_dead_letters(*, wiring: Wiring) -> int:
 
 
 def record_dead_letter(wiring: Wiring, headers: Mapping[str, Any]) -> None:
-    """Record one."""
+    """Record one, unless it was sent to be thrown away late: a tick of beat from while no worker was there."""
     letter = read_dead_letter(headers)
+    if letter.reason == EXPIRED:
+        return
     with wiring.database.begin() as connection:
         is_new = DeadLetters(connection).add(letter)
     if is_new:

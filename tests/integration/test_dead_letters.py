@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from uuid import uuid4
 
 import pytest
@@ -60,6 +61,16 @@ def test_a_dead_letter_is_explained_once_and_taken_from_the_queue(wiring: Wiring
     assert letter["task"] == TASK
     assert letter["message"] == {**letter["message"], "id": "task-1", "args": "(7,)", "count": 1}  # type: ignore[dict-item]
     assert record_dead_letters(wiring=wiring) == 0
+
+
+def test_a_tick_that_came_too_late_is_no_dead_letter(wiring: Wiring, doomed_queue: Queue) -> None:
+    with doomed_queue.channel.connection.client.Producer() as producer:
+        publish = partial(producer.publish, {}, exchange=doomed_queue.exchange, routing_key=doomed_queue.name)
+        publish(headers={"task": TASK, "id": "late"}, expiration=0.001)
+    n_read = 0
+    while n_read == 0:
+        n_read = record_dead_letters(wiring=wiring)
+    assert _recorded(wiring, doomed_queue.name) == []
 
 
 def test_without_dead_letters_nothing_happens(wiring: Wiring) -> None:
