@@ -125,7 +125,12 @@ def dead_letters_waiting(settings: Settings) -> int:
 
 def _busy(found: dict[str, BrokerQueue], names: list[str]) -> str:
     counted = (found[name] for name in names if name in found)
-    return ", ".join(f"{queue.name} {queue.n_ready}+{queue.n_unacknowledged}" for queue in counted)
+    busy = [
+        f"{queue.name} {queue.n_ready} waiting, {queue.n_unacknowledged} taken"
+        for queue in counted
+        if queue.n_ready or queue.n_unacknowledged
+    ]
+    return "; ".join(["every queue has its worker", *busy])
 
 
 def _work_queues(settings: Settings) -> list[str]:

@@ -64,8 +64,9 @@ def ps(*, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     elif rows:
-        table = Table("name", "pid", "port", "state", "since")
+        table = Table("name", "pid", "port", "state", "details")
         for row in rows:
+            row["description"] = str(row["description"]).removeprefix(f"pid {row['pid']}, ")
             table.add_row(*(str(row[key] or "-") for key in ("name", "pid", "port", "state", "description")))
         Console().print(table)
     else:
