@@ -54,7 +54,9 @@ class ApiBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest ships no t
             """Serve a path."""
             ...
 
-        def arguments(self, schema: type[Schema], *, location: str = "json") -> Callable[[View], View]:
+        def arguments(
+            self, schema: type[Schema], *, location: str = "json", example: dict[str, Any] | None = None
+        ) -> Callable[[View], View]:
             """Load the body or the query."""
             ...
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from marshmallow import Schema
 from werkzeug.routing import Rule
 
 from app import errors
@@ -15,6 +16,10 @@ from app.api.authentication import access_of
 from app.api.blueprints import Access
 from app.api.error_tables import KINDS
 from app.factory import create_app
+from app.schemas.batches import BatchRequestSchema
+from app.schemas.embeddings import EmbeddingsRequestSchema
+from app.schemas.jobs import JobRequestSchema
+from app.schemas.schedules import SchedulePatchSchema, ScheduleRequestSchema
 from app.wiring import build_wiring
 from config.settings import Settings
 
@@ -90,6 +95,23 @@ def test_every_operation_is_summarised_and_documents_its_errors_with_examples(ap
             for status in ("401", "503"):
                 examples = operation["responses"][status]["content"]["application/json"]["examples"]
                 assert examples, f"{where} shows no example of a {status}"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "schema"),
+    [
+        ("post", "/v1/jobs", JobRequestSchema),
+        ("post", "/v1/batches", BatchRequestSchema),
+        ("post", "/v1/embeddings", EmbeddingsRequestSchema),
+        ("post", "/v1/schedules", ScheduleRequestSchema),
+        ("patch", "/v1/schedules/{schedule_id}", SchedulePatchSchema),
+    ],
+)
+def test_the_example_that_docs_offers_to_try_is_a_valid_request(
+    app: Flask, method: str, path: str, schema: type[Schema]
+) -> None:
+    body = _document(app)["paths"][path][method]["requestBody"]["content"]["application/json"]
+    assert schema().load(body["example"])
 
 
 def test_the_document_says_which_routes_need_no_key(app: Flask) -> None:

@@ -25,7 +25,14 @@ blueprint = ApiBlueprint("jobs", url_prefix="/v1/jobs", description="Jobs, which
 
 @blueprint.route("", methods=["POST"])
 @blueprint.refuses(QueueFull, StorageUnavailable)
-@blueprint.arguments(JobRequestSchema)
+@blueprint.arguments(
+    JobRequestSchema,
+    example={
+        "endpoint": "/v1/embeddings",
+        "model": "all-MiniLM-L6-v2",
+        "inputs": ["first text", {"custom_id": "second", "body": {"input": "second text"}}],
+    },
+)
 @blueprint.creates(202, JobSchema, location="/v1/jobs/{id}")
 def post_job(job: JobRequest, *, once: Once[JobDetails] | None) -> JobDetails:
     """Run a job.

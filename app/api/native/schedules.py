@@ -33,10 +33,19 @@ blueprint = ApiBlueprint("schedules", url_prefix="/v1/schedules", description="J
 
 
 @blueprint.route("", methods=["POST"])
-@blueprint.arguments(ScheduleRequestSchema)
+@blueprint.arguments(
+    ScheduleRequestSchema,
+    example={
+        "name": "nightly",
+        "cron": "30 2 * * *",
+        "timezone": "Europe/Lisbon",
+        "source": {"prefix": "loans/"},
+        "job": {"endpoint": "/v1/embeddings", "model": "all-MiniLM-L6-v2"},
+    },
+)
 @blueprint.creates(201, ScheduleSchema)
 def post_schedule(body: ScheduleRequest, *, once: Once[Schedule] | None) -> Schedule:
-    """Make a schedule
+    """Make a schedule.
 
     Runs happen at the wall clock of its time zone: once in the night an hour is skipped, once in the night an hour
     comes twice. Ticks that are missed while the server is down are made up for by one run.
@@ -49,7 +58,7 @@ def post_schedule(body: ScheduleRequest, *, once: Once[Schedule] | None) -> Sche
 @blueprint.refuses(NotFound)
 @blueprint.response(200, ScheduleListSchema)
 def get_schedules(query: dict[str, Any]) -> Page[Schedule]:
-    """List schedules"""
+    """List schedules."""
     return list_schedules(wiring=context.wiring(), tenant_id=context.tenant_id(), **query)
 
 
@@ -57,16 +66,16 @@ def get_schedules(query: dict[str, Any]) -> Page[Schedule]:
 @blueprint.refuses(NotFound)
 @blueprint.response(200, ScheduleSchema)
 def get_schedule(schedule_id: str) -> Schedule:
-    """Show a schedule"""
+    """Show a schedule."""
     return show_schedule(wiring=context.wiring(), tenant_id=context.tenant_id(), schedule_id=schedule_id)
 
 
 @blueprint.route("/<schedule_id>", methods=["PATCH"])
-@blueprint.arguments(SchedulePatchSchema)
+@blueprint.arguments(SchedulePatchSchema, example={"enabled": False})
 @blueprint.refuses(NotFound)
 @blueprint.response(200, ScheduleSchema)
 def patch_schedule(body: dict[str, Any], schedule_id: str) -> Schedule:
-    """Change a schedule's name or clock, or switch it off and on"""
+    """Change a schedule's name or clock, or switch it off and on."""
     return change_schedule(
         wiring=context.wiring(), tenant_id=context.tenant_id(), schedule_id=schedule_id, changes=body
     )
@@ -76,7 +85,7 @@ def patch_schedule(body: dict[str, Any], schedule_id: str) -> Schedule:
 @blueprint.refuses(NotFound)
 @blueprint.response(200, ScheduleDeletedSchema)
 def delete_schedule_(schedule_id: str) -> dict[str, str]:
-    """Delete a schedule
+    """Delete a schedule.
 
     Its jobs stay.
     """
@@ -88,7 +97,7 @@ def delete_schedule_(schedule_id: str) -> dict[str, str]:
 @blueprint.refuses(NotFound)
 @blueprint.creates(202, RunSchema)
 def post_run(schedule_id: str, *, once: Once[RunReport] | None) -> RunReport:
-    """Run a schedule now
+    """Run a schedule now.
 
     Its clock goes on as before. A run without jobs and without a problem in the answer begins within seconds.
     """
@@ -100,7 +109,7 @@ def post_run(schedule_id: str, *, once: Once[RunReport] | None) -> RunReport:
 @blueprint.refuses(NotFound)
 @blueprint.response(200, RunListSchema)
 def get_runs(query: dict[str, Any], schedule_id: str) -> dict[str, list[RunReport]]:
-    """List a schedule's runs with their outcome mix"""
+    """List a schedule's runs with their outcome mix."""
     tenant_id = context.tenant_id()
     runs = list_schedule_runs(wiring=context.wiring(), tenant_id=tenant_id, schedule_id=schedule_id, **query)
     return {"data": runs}

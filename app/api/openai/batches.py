@@ -23,7 +23,14 @@ blueprint = ApiBlueprint("batches", url_prefix="/v1/batches", description="Jobs 
 
 @blueprint.route("", methods=["POST"])
 @blueprint.refuses(QueueFull)
-@blueprint.arguments(BatchRequestSchema)
+@blueprint.arguments(
+    BatchRequestSchema,
+    example={
+        "input_file_id": "file-0199a0c27d4e0123456789abcdef0123",
+        "endpoint": "/v1/embeddings",
+        "completion_window": "24h",
+    },
+)
 @blueprint.creates(200, BatchSchema)
 def post_batch(job: JobRequest, *, once: Once[JobDetails] | None) -> JobDetails:
     """Run a file of requests as a batch.

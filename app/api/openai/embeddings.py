@@ -26,7 +26,7 @@ blueprint = ApiBlueprint("embeddings", url_prefix="/v1/embeddings", description=
 @blueprint.refuses(
     ContextLengthExceeded, ModelNotFound, NoWorkerForModel, BrokerUnavailable, SyncTimedOut, EngineFailed
 )
-@blueprint.arguments(EmbeddingsRequestSchema)
+@blueprint.arguments(EmbeddingsRequestSchema, example={"model": "all-MiniLM-L6-v2", "input": "one text"})
 @blueprint.response(200, EmbeddingsSchema)
 def post_embeddings(body: dict[str, Any]) -> Response:
     """Embed texts now.
