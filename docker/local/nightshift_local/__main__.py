@@ -94,7 +94,8 @@ def logs(*, names: tuple[str, ...], lines: int, follow: bool) -> None:
     paths = [folder / f"{name}.log" for name in names] or sorted(folder.glob("*.log"))
     missing = [path for path in paths if not path.exists()]
     if missing or not paths:
-        raise StackError(f"There is no log {missing[0] if missing else folder}.")
+        there = ", ".join(path.stem for path in sorted(folder.glob("*.log"))) or "none; start the stack with `make up`"
+        raise StackError(f"There is no log {missing[0] if missing else folder}. There are: {there}.")
     tail = shutil.which("tail") or "/usr/bin/tail"
     os.execv(tail, ["tail", f"--lines={lines}", *(["--follow=name"] if follow else []), *map(str, paths)])
 
