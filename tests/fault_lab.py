@@ -30,7 +30,7 @@ class Measured:
     Attributes:
         row: the row of the fault matrix.
         again_s: from the end of the fault, for a killed process from the kill, to the end of the first chunk that was
-            claimed afterwards: by the killed worker's successor, else of a job submitted at that moment.
+            claimed afterwards: by the killed worker's successor, else of an urgent job submitted at that moment.
     """
 
     row: int
@@ -110,7 +110,7 @@ class FaultLab:
         while True:
             try:
                 probe = [good("probe")]
-                job_id = self.rig.submit(probe)
+                job_id = self.rig.submit(probe, priority="urgent")
                 break
             except (httpx.HTTPError, DatabaseUnavailable):
                 assert time.monotonic() < deadline_s, "no job is accepted"

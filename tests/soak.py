@@ -45,14 +45,14 @@ class Soak:
 
         The pauses are filled with the clients' work.
         """
-        chance = random.Random(self.seed)  # noqa: S311 - the same soak every time
+        chance, killing = (random.Random(f"{self.seed} {what}") for what in ("work", "kills"))  # noqa: S311 - no secret
         ends_at_s = time.monotonic() + seconds
         kill_at_s = time.monotonic()
         while time.monotonic() < ends_at_s:
             self._act_as_client(chance)
             if time.monotonic() >= kill_at_s:
-                self._kill(chance)
-                kill_at_s = time.monotonic() + chance.uniform(*PAUSES_S)
+                self._kill(killing)
+                kill_at_s = time.monotonic() + killing.uniform(*PAUSES_S)
             time.sleep(0.1)
         self._drain_and_check()
 

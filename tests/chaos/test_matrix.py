@@ -51,6 +51,14 @@ def lab(module_lab: FaultLab) -> Iterator[FaultLab]:
 # -- processes
 
 
+def test_no_fault(lab: FaultLab) -> None:
+    with lab.fault(
+        0, "none", injected="nothing", happens="what the measuring itself takes, under load", within_s=KILL_WITHIN_S
+    ) as fault:
+        lab.load(fault)
+        fault.is_over()
+
+
 def test_killed_child(lab: FaultLab) -> None:
     with lab.fault(
         1,
@@ -232,7 +240,7 @@ def test_broker_partitioned(lab: FaultLab, kind: str) -> None:
 def test_broker_alarm(lab: FaultLab, row: int, what: str) -> None:
     alarm, calm = {
         "memory": (("set_vm_memory_high_watermark", "0.000001"), ("set_vm_memory_high_watermark", "0.4")),
-        "disk": (("set_disk_free_limit", "1000TB"), ("set_disk_free_limit", "200MB")),
+        "disk": (("set_disk_free_limit", "900000GB"), ("set_disk_free_limit", "200MB")),
     }[what]
     with lab.fault(
         row,
@@ -421,7 +429,7 @@ def test_database_silent(lab: FaultLab) -> None:
 # -- object store
 
 
-@pytest.mark.parametrize("kind", ["refuses", "answers 500", "cuts answers short", "black hole", "is slow"])
+@pytest.mark.parametrize("kind", ["refuses", "answers 500", "cuts answers short", "falls silent", "is slow"])
 def test_store_fault(lab: FaultLab, kind: str) -> None:
     with lab.fault(
         14,
@@ -436,7 +444,7 @@ def test_store_fault(lab: FaultLab, kind: str) -> None:
             "refuses": proxy.refuse,
             "answers 500": lambda: proxy.say(BUSY_ANSWER),
             "cuts answers short": lambda: proxy.truncate(200),
-            "black hole": proxy.black_hole,
+            "falls silent": proxy.black_hole,
             "is slow": lambda: proxy.delay(1.0),
         }[kind]()
         time.sleep(10)
