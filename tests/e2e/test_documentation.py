@@ -33,10 +33,11 @@ def folder(stack: RunningStack, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def environment(stack: RunningStack) -> dict[str, str]:
-    """What a shell has after `. .nightshift/env` and `. .venv/bin/activate`."""
+    """What a shell has after `. .nightshift/env` and `. .venv/bin/activate`, and nothing of the tests' other stack."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("NIGHTSHIFT_", "MAKE"))}
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     home = str(stack.stack.home.root)
-    return {**os.environ, **stack.env, "PATH": path, "NIGHTSHIFT_HOME": home, "CHECKOUT": str(ROOT)}
+    return {**inherited, **stack.env, "PATH": path, "NIGHTSHIFT_HOME": home, "CHECKOUT": str(ROOT)}
 
 
 def _argv(block: Block) -> list[str]:
