@@ -28,7 +28,13 @@ def _config() -> dict[str, Any]:
     return {**celery_config(load_settings()), "beat_schedule": BEAT_SCHEDULE}
 
 
-app = Celery("nightshift", amqp="tasks.connections:PromptAMQP", include=TASK_MODULES, set_as_current=True)
+app = Celery(
+    "nightshift",
+    amqp="tasks.connections:PromptAMQP",
+    events="tasks.connections:UnhurriedEvents",
+    include=TASK_MODULES,
+    set_as_current=True,
+)
 app.add_defaults(_config)
 
 

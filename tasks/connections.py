@@ -1,4 +1,4 @@
-"""Broker connections that are tried again soon.
+"""How processes hold on to a broker that comes and goes.
 
 Kombu waits two seconds longer after each failed try, up to thirty, and Celery has no setting for it: after an outage of
 a minute a worker would come back up to half a minute late.
@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from celery.app.amqp import AMQP
+from celery.app.events import Events
+from celery.events.dispatcher import EventDispatcher
 from kombu import Connection
 
 RETRY_INTERVALS_S = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 3.0}
@@ -27,3 +29,21 @@ class PromptAMQP(AMQP):
 
     Connection = PromptConnection
     BrokerConnection = PromptConnection
+
+
+class UnhurriedEventDispatcher(EventDispatcher):
+    """Sends events for Flower, each tried once; what cannot be sent is kept until the connection is back.
+
+    Celery tries a heartbeat for ever, inside the loop that takes messages. On a connection that broke a moment ago
+    kombu then connects again and again without a pause, and the worker never takes another message.
+    """
+
+    def send(self, *args: Any, **options: Any) -> Any:
+        """As in Celery, but for ``retry``."""
+        return super().send(*args, **{**options, "retry": False})
+
+
+class UnhurriedEvents(Events):
+    """Celery's events, sent that way."""
+
+    dispatcher_cls = UnhurriedEventDispatcher
