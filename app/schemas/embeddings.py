@@ -25,7 +25,7 @@ class EmbeddingsRequestSchema(RequestSchema):
         },
     )
     encoding_format = fields.Raw(metadata={"type": "string", "enum": ["float", "base64"]})
-    dimensions = fields.Raw(metadata={"type": "integer"})
+    dimensions = fields.Raw(metadata={"type": "integer", "minimum": 1})
     user = fields.Raw(metadata={"type": "string"})
 
 

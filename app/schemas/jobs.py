@@ -97,6 +97,7 @@ class SteeringSchema(RequestSchema):
         allow_none=True,
         load_default=None,
         validate=validate.Range(min=0, min_inclusive=False, max=MAX_ITEM_TIMEOUT_S),
+        metadata={"exclusiveMinimum": True},
     )
     on_oversize = fields.Enum(OnOversize, by_value=True, load_default=OnOversize.FAIL)
 

@@ -41,7 +41,7 @@ class ResultsQuerySchema(RequestSchema):
             "example": "failed,expired",
         },
     )
-    after = After(load_default=Cursor(), metadata={"description": "A cursor out of `x-nightshift-next-cursor`"})
+    after = After(load_default=Cursor, metadata={"description": "A cursor out of `x-nightshift-next-cursor`"})
     limit = fields.Integer(load_default=None, validate=validate.Range(min=1, max=MAX_LINES))
 
 

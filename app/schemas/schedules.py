@@ -159,8 +159,12 @@ class ScheduleListSchema(Schema):
     object = fields.Constant("list", metadata={"enum": ["list"]})
     data = fields.List(fields.Nested(ScheduleSchema), attribute="items", required=True)
     has_more = fields.Boolean(required=True)
-    first_id = fields.Function(lambda page: page.items[0].id if page.items else None, metadata={"type": "string"})
-    last_id = fields.Function(lambda page: page.items[-1].id if page.items else None, metadata={"type": "string"})
+    first_id = fields.Function(
+        lambda page: page.items[0].id if page.items else None, metadata={"type": "string", "nullable": True}
+    )
+    last_id = fields.Function(
+        lambda page: page.items[-1].id if page.items else None, metadata={"type": "string", "nullable": True}
+    )
 
 
 class ScheduleListQuerySchema(RequestSchema):
