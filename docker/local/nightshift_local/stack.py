@@ -82,7 +82,7 @@ class Stack:
     say: Say
 
     def up(self, *, servers_only: bool = False) -> None:
-        """Start whatever does not run yet, and return when all of it is ready for work.
+        """Start whatever does not run yet, and return when the API takes jobs; the workers may still load models.
 
         Raises:
             StackError: something cannot start; whatever this call started is stopped again.
