@@ -110,7 +110,8 @@ def check_consumers(settings: Settings) -> Check:
     if silent := [name for name in listened if name in found and not found[name].n_consumers]:
         waiting = sum(found[name].n_ready for name in silent)
         advice = (
-            "start the worker of each (`make ps` shows what runs in the local stack); just started, it takes some seconds"
+            "start the worker of each (`make ps` shows what runs in the local stack); "
+            "one that was just started needs some seconds"
         )
         return failed(
             "consumers", f"nobody listens on {', '.join(silent)}; {waiting} messages wait there", advice=advice
