@@ -26,14 +26,13 @@ def proxy(servers: dict[str, str]) -> Iterator[FaultProxy]:
         yield proxy
 
 
-def test_a_heartbeat_on_a_broken_connection_is_given_up_at_once(servers: dict[str, str], proxy: FaultProxy) -> None:
+def test_a_heartbeat_that_cannot_be_sent_is_given_up_at_once(servers: dict[str, str], proxy: FaultProxy) -> None:
     url = urlsplit(servers["NIGHTSHIFT_BROKER_URL"])
     with Celery("heart", amqp=PromptAMQP, events=UnhurriedEvents, set_as_current=False) as app:
         app.conf.update(celery_config(Settings.from_environ(servers)))
         app.conf.broker_url = servers["NIGHTSHIFT_BROKER_URL"].replace(f":{url.port}", f":{proxy.port}")
         with closing(app.connection_for_write()) as connection, app.events.Dispatcher(connection) as dispatcher:
-            dispatcher.send("worker-heartbeat", retry=True)
-            proxy.cut()
+            proxy.refuse()
             beat = threading.Thread(target=dispatcher.send, args=("worker-heartbeat",), kwargs={"retry": True})
             beat.daemon = True
             beat.start()
