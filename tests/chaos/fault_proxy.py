@@ -70,7 +70,8 @@ class _Link:
             with suppress(OSError):
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             writer.transport.abort()
-        self.task.cancel()
+        if self.task is not asyncio.current_task():
+            self.task.cancel()
 
 
 class FaultProxy:

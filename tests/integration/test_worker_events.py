@@ -15,7 +15,7 @@ from config.celery import celery_config
 from config.settings import Settings
 from tasks.connections import PromptAMQP, UnhurriedEvents
 
-SOON_S = 10
+SOON_S = 3
 
 
 @pytest.fixture
@@ -32,6 +32,7 @@ def test_a_heartbeat_that_cannot_be_sent_is_given_up_at_once(servers: dict[str, 
         app.conf.update(celery_config(Settings.from_environ(servers)))
         app.conf.broker_url = servers["NIGHTSHIFT_BROKER_URL"].replace(f":{url.port}", f":{proxy.port}")
         with closing(app.connection_for_write()) as connection, app.events.Dispatcher(connection) as dispatcher:
+            dispatcher.send("worker-heartbeat", retry=True)
             proxy.refuse()
             beat = threading.Thread(target=dispatcher.send, args=("worker-heartbeat",), kwargs={"retry": True})
             beat.daemon = True
