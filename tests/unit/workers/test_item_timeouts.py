@@ -41,9 +41,6 @@ class _Deaf(Engine[_Window, _Rows, None]):
         del on_oversize
         return _Window(items, {}, [_Rows(range(len(items)))])
 
-    def forward(self, batch: _Rows, *, should_stop: Callable[[], bool]) -> None:
-        raise NotImplementedError
-
     def finish(self, window: _Window, answers: Any, positions: Sequence[int]) -> Iterator[ItemOutcome]:
         del answers
         for position in positions:
