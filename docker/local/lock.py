@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import configparser
 import importlib.metadata
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -58,9 +59,16 @@ def _closure(requirements: Iterable[Requirement]) -> dict[str, str]:
         if found.get(name) in {"", marker}:
             continue
         found[name] = "" if name in found else marker
-        children = map(Requirement, importlib.metadata.requires(name) or [])
+        children = map(Requirement, _requires(name))
         pending += [(child, marker) for child in children if _applies(child, requirement.extras)]
     return found
+
+
+def _requires(name: str) -> list[str]:
+    try:
+        return importlib.metadata.requires(name) or []
+    except importlib.metadata.PackageNotFoundError:
+        return []
 
 
 def _applies(requirement: Requirement, extras: Iterable[str]) -> bool:
@@ -85,17 +93,30 @@ def _python_marker(requirement: Requirement) -> str:
 
 
 def _write(lock: str, base: str | None, closure: dict[str, str]) -> None:
+    path = LOCKS / f"{lock}.txt"
+    earlier = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     lines = ["# Written by `make lock`; ranges stand in setup.cfg."]
     if base:
         lines.append(f"-r {base}.txt")
-    lines += [_pin(name, marker) for name, marker in sorted(closure.items())]
-    (LOCKS / f"{lock}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    lines += [_pin(name, marker, earlier) for name, marker in sorted(closure.items())]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _pin(name: str, marker: str) -> str:
-    # Without the local part: torch's +cpu is what one host offers and another does not.
-    version = Version(importlib.metadata.version(name)).public
+def _pin(name: str, marker: str, earlier: list[str]) -> str:
+    try:
+        # Without the local part: torch's +cpu is what one host offers and another does not.
+        version = Version(importlib.metadata.version(name)).public
+    except importlib.metadata.PackageNotFoundError:
+        return _pinned_before(name, marker, earlier)
     return f"{name}=={version}" + (f" ; {marker}" if marker else "")
+
+
+def _pinned_before(name: str, marker: str, earlier: list[str]) -> str:
+    """A distribution that only another Python needs keeps its line."""
+    kept = next((line for line in earlier if line.startswith(f"{name}==")), None)
+    if kept is None:
+        sys.exit(f"error: {name} ({marker or 'always'}) is not installed; `pip install {name}`, then `make lock` again")
+    return kept
 
 
 if __name__ == "__main__":
