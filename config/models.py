@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import yaml
 
 Precision = Literal["fp32", "int8"]
 Value = TypeVar("Value")
 
-ENGINES = frozenset({"sentence_transformers", "echo"})
+ENGINES_WITH_FILES = frozenset({"sentence_transformers", "transformers", "cross_encoder", "sequence_classifier"})
+UPSTREAM = "upstream"
+ENGINES = ENGINES_WITH_FILES | {UPSTREAM, "echo"}
+MAX_CONCURRENCY = 64
+REQUEST_TIMEOUT_S = 600.0
+_VARIABLE = re.compile(r"^[A-Z_][A-Z0-9_]*$")
 
 
 class ModelsFileError(Exception):
     """The models file cannot be used; the message names the model, the field and what it should hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamServer:
+    """An OpenAI-compatible server that has the model."""
+
+    base_url: str
+    """With the ``/v1`` and without a slash at the end."""
+    model: str
+    """The model's name there."""
+    api_key_variable: str | None
+    """The environment variable of the worker that holds the key; None where the server asks for none."""
+    max_concurrency: int
+    """Requests that one worker keeps there at once, at most."""
+    request_timeout_s: float
+    """What one request may take where its job sets no ``item_timeout_s``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +54,8 @@ class ModelVersion:
     path: str | None
     """Folder of the model, inside ``package`` or absolute; None for an engine without files."""
     precision: Precision
+    upstream: UpstreamServer | None = None
+    """Where the model is served; None for an engine that runs it itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +137,19 @@ def _check_references(spec: ModelSpec, *, at: str) -> None:
     unrated = [pool for pool in spec.pools if pool not in spec.assumed_tokens_per_second]
     if unrated:
         raise ModelsFileError(f"{at}: assumed_tokens_per_second lacks the pools {unrated}")
+    for version in spec.versions.values():
+        _check_source(spec.engine, version, at=f"{at}, version {version.name}")
+
+
+def _check_source(engine: str, version: ModelVersion, *, at: str) -> None:
+    """A version says where its model is found, in the way of its engine."""
+    has_files = version.package is not None or version.path is not None
+    if engine == UPSTREAM and (version.upstream is None or has_files):
+        raise ModelsFileError(f"{at}: the engine upstream needs `base_url` and `upstream_model`, and no files")
+    if engine != UPSTREAM and version.upstream is not None:
+        raise ModelsFileError(f"{at}: `base_url` is for the engine upstream, not for {engine}")
+    if engine in ENGINES_WITH_FILES and not has_files:
+        raise ModelsFileError(f"{at}: the engine {engine} needs `path`, or `package`, where the model's files are")
 
 
 def _versions(value: Any, *, at: str) -> Mapping[str, ModelVersion]:
@@ -127,9 +165,24 @@ def _version(name: str, entry: Any, *, at: str) -> ModelVersion:
         package=fields.take("package", _text) if "package" in fields else None,
         path=fields.take("path", _text) if "path" in fields else None,
         precision=fields.take("precision", _precision) if "precision" in fields else "fp32",
+        upstream=_upstream(fields) if "base_url" in fields else None,
     )
     fields.refuse_the_rest()
     return version
+
+
+def _upstream(fields: _Fields) -> UpstreamServer:
+    return UpstreamServer(
+        base_url=fields.take("base_url", _base_url),
+        model=fields.take("upstream_model", _text),
+        api_key_variable=fields.take("api_key_variable", _variable) if "api_key_variable" in fields else None,
+        max_concurrency=_optional(fields, "max_concurrency", _positive_integer, MAX_CONCURRENCY),
+        request_timeout_s=_optional(fields, "request_timeout_s", _seconds, REQUEST_TIMEOUT_S),
+    )
+
+
+def _optional(fields: _Fields, name: str, read: Callable[[Any], Value], default: Value) -> Value:
+    return fields.take(name, read) if name in fields else default
 
 
 class _Fields:
@@ -195,6 +248,27 @@ def _positive_integer(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
         raise ValueError("a whole number above zero")
     return value
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise ValueError("a number of seconds above zero")
+    return float(value)
+
+
+def _base_url(value: Any) -> str:
+    url = urlsplit(_text(value))
+    if url.scheme not in {"http", "https"} or not url.hostname or url.query or url.fragment:
+        raise ValueError("an address such as http://127.0.0.1:8000/v1")
+    if url.username or url.password:
+        raise ValueError("an address without a key in it: name the key's variable in `api_key_variable`")
+    return url.geturl().rstrip("/")
+
+
+def _variable(value: Any) -> str:
+    if not _VARIABLE.match(_text(value)):
+        raise ValueError("the name of an environment variable, such as VLLM_API_KEY; the key itself stands nowhere")
+    return str(value)
 
 
 def _amount(value: Any) -> Decimal:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from config.models import ModelsFileError, load_models
+from config.models import ModelsFileError, UpstreamServer, load_models
 
 SHIPPED = Path(__file__).parents[2] / "config" / "models.yaml"
 
@@ -57,6 +57,41 @@ def test_a_wrong_field_is_named(tmp_path: Path, change: dict[str, Any], named: s
 
     with pytest.raises(ModelsFileError, match=named):
         load_models(path)
+
+
+_SERVER = {"base_url": "http://127.0.0.1:8001/v1/", "upstream_model": "llama"}
+
+
+def _upstream(**version: Any) -> dict[str, Any]:
+    versions = {"v1": {**_SERVER, **version}}
+    return {**_shipped_echo(), "engine": "upstream", "endpoints": ["/v1/chat/completions"], "versions": versions}
+
+
+def test_an_upstream_model_says_where_it_is_and_what_it_is_called_there(tmp_path: Path) -> None:
+    entry = _upstream(api_key_variable="VLLM_API_KEY", max_concurrency=8, request_timeout_s=30)
+
+    server = load_models(_write(tmp_path, [entry]))["echo"].versions["v1"].upstream
+
+    assert server == UpstreamServer("http://127.0.0.1:8001/v1", "llama", "VLLM_API_KEY", 8, 30.0)
+
+
+@pytest.mark.parametrize(
+    ("entry", "named"),
+    [
+        (_upstream(base_url="127.0.0.1:8001"), "`base_url`"),
+        (_upstream(base_url="http://key:secret@host/v1"), "api_key_variable"),
+        (_upstream(api_key_variable="sk-12345"), "`api_key_variable`"),
+        (_upstream(max_concurrency=0), "`max_concurrency`"),
+        (_upstream(request_timeout_s="soon"), "`request_timeout_s`"),
+        (_upstream(path="/models/llama"), "no files"),
+        ({**_upstream(), "versions": {"v1": {}}}, "`base_url` and `upstream_model`"),
+        ({**_upstream(), "engine": "echo"}, "`base_url` is for the engine upstream"),
+        ({**_shipped_echo(), "engine": "transformers"}, "`path`"),
+    ],
+)
+def test_where_a_model_is_found_must_fit_its_engine(tmp_path: Path, entry: dict[str, Any], named: str) -> None:
+    with pytest.raises(ModelsFileError, match=named):
+        load_models(_write(tmp_path, [entry]))
 
 
 def test_a_missing_field_is_named(tmp_path: Path) -> None:
