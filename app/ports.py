@@ -96,26 +96,30 @@ class RunStats:
     """Seconds in which the device computed for this run."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """Items for an engine, and how it is to run them."""
+
+    endpoint: str
+    model: str
+    version: str
+    items: Iterable[InputItem]
+    """Read once, by another thread than the caller's."""
+    should_stop: Callable[[], bool]
+    """Asked between micro-batches by the device's thread; must be quick and thread-safe."""
+    stats: RunStats
+    """Filled in while the items run."""
+    on_oversize: str = "fail"
+    item_timeout_s: float | None = None
+    """An item that keeps the device for longer fails as ``item_timeout``; a micro-batch may take the sum of its
+    items. None for as long as it takes."""
+
+
 class ItemRunner(Protocol):
     """The engines, seen from the core."""
 
-    def run(
-        self,
-        *,
-        endpoint: str,
-        model: str,
-        version: str,
-        items: Iterable[InputItem],
-        should_stop: Callable[[], bool],
-        stats: RunStats,
-        on_oversize: str = "fail",
-        item_timeout_s: float | None = None,
-    ) -> Iterator[ItemOutcome]:
-        """Yield exactly one outcome per item, in any order; fewer only once ``should_stop()`` is true.
-
-        Args:
-            item_timeout_s: an item that keeps the device for longer fails as ``item_timeout``.
-        """
+    def run(self, request: RunRequest) -> Iterator[ItemOutcome]:
+        """Yield exactly one outcome per item, in any order; fewer only once ``should_stop()`` is true."""
         ...
 
 

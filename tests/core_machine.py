@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -22,10 +22,10 @@ from app.db.repositories.tenants import Tenants
 from app.db.repositories.workers import LiveWorker, Workers
 from app.domain.files import BATCH_PURPOSE
 from app.domain.ids import new_id
-from app.domain.items import InputItem, ItemOutcome
+from app.domain.items import ItemOutcome
 from app.domain.jobs import Dialect, Job, JobRequest
 from app.domain.states import TERMINAL_JOB_STATES
-from app.ports import DeathNotes, Grant, ItemRunner, RunStats
+from app.ports import DeathNotes, Grant, ItemRunner, RunRequest
 from app.services.dispatch import Dispatcher
 from app.services.finish_job import Finished, finish_job
 from app.services.prepare_job import Prepared, prepare_job
@@ -85,8 +85,8 @@ class Interrupted:
     runner: ItemRunner
     act: Callable[[], None]
 
-    def run(self, *, items: Iterable[InputItem], stats: RunStats, **asked: Any) -> Iterator[ItemOutcome]:
-        outcomes = self.runner.run(items=items, stats=stats, **asked)
+    def run(self, request: RunRequest) -> Iterator[ItemOutcome]:
+        outcomes = self.runner.run(request)
         self.act()
         yield from outcomes
 
@@ -100,14 +100,12 @@ class HeldUp:
     act: Callable[[], None]
     waits_s: float = 20.0
 
-    def run(
-        self, *, items: Iterable[InputItem], should_stop: Callable[[], bool], **asked: Any
-    ) -> Iterator[ItemOutcome]:
-        outcomes = self.runner.run(items=items, should_stop=lambda: False, **asked)
+    def run(self, request: RunRequest) -> Iterator[ItemOutcome]:
+        outcomes = self.runner.run(replace(request, should_stop=lambda: False))
         yield from islice(outcomes, self.after)
         self.act()
         deadline = time.monotonic() + self.waits_s
-        while not should_stop():
+        while not request.should_stop():
             assert time.monotonic() < deadline, "nobody stopped the run"
             time.sleep(0.01)
 

@@ -8,7 +8,7 @@ After each step the rows must add up. In the end everything heals, and every ite
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from enum import StrEnum
@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from seeded_work import Expected, SeededItem, bad_body, crashing, failing, good, retried
 
-from app.domain.items import InputItem, ItemOutcome
+from app.domain.items import ItemOutcome
 from app.domain.states import TERMINAL_JOB_STATES
 from app.errors import StateConflict
-from app.ports import Grant, ItemRunner
+from app.ports import Grant, ItemRunner, RunRequest
 from app.services.cancel_job import cancel_job
 from app.services.pause_job import pause_job
 from app.services.resume_job import resume_job
@@ -66,11 +66,11 @@ class Mortal:
         self._runner = runner
         self._death = death
 
-    def run(self, *, items: Iterable[InputItem], **asked: Any) -> Iterator[ItemOutcome]:
-        read = list(items)
+    def run(self, request: RunRequest) -> Iterator[ItemOutcome]:
+        read = list(request.items)
         if any(item.body.get("echo", {}).get("crash") for item in read):
             raise self._death
-        yield from self._runner.run(items=iter(read), **asked)
+        yield from self._runner.run(replace(request, items=iter(read)))
 
 
 class HeldRun:
@@ -99,7 +99,7 @@ class HeldRun:
         self._thread.join(AT_ONCE_S)
         assert not self._thread.is_alive(), "the run does not end"
 
-    def run(self, **asked: Any) -> Iterator[ItemOutcome]:
+    def run(self, request: RunRequest) -> Iterator[ItemOutcome]:
         """As an ``ItemRunner``."""
         self._at_rest.set()
         assert self._may_go_on.wait(10 * AT_ONCE_S)
@@ -107,7 +107,7 @@ class HeldRun:
             raise WorkerDied
         if self._end is End.RAISES:
             raise RuntimeError("segmentation fault, as it were")
-        outcomes = list(self._runner.run(**asked))
+        outcomes = list(self._runner.run(request))
         self._leaves = self._end in {End.LEAVES_AT_ONCE, End.LEAVES_AFTER_ONE}
         yield from outcomes if not self._leaves else outcomes[: int(self._end is End.LEAVES_AFTER_ONE)]
 

@@ -7,14 +7,14 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import structlog
 
-from app.domain.items import InputItem, ItemOutcome
+from app.domain.items import ItemOutcome
 from app.errors import DatabaseUnavailable
-from app.ports import ItemRunner, RunStats
+from app.ports import ItemRunner, RunRequest
 from app.services.register_worker import register_worker, unregister_worker
 from app.wiring import Wiring, WorkerProcess, process_wiring, set_worker_process
 from config.queues import pool_of
@@ -154,29 +154,9 @@ class ReplacedWhenDeviceIsLost:
     def __init__(self, runner: ItemRunner) -> None:
         self._runner = runner
 
-    def run(
-        self,
-        *,
-        endpoint: str,
-        model: str,
-        version: str,
-        items: Iterable[InputItem],
-        should_stop: Callable[[], bool],
-        stats: RunStats,
-        on_oversize: str = "fail",
-        item_timeout_s: float | None = None,
-    ) -> Iterator[ItemOutcome]:
+    def run(self, request: RunRequest) -> Iterator[ItemOutcome]:
         """Run the items; on a lost device exit at once, the broker gives the chunk to the next process."""
         try:
-            yield from self._runner.run(
-                endpoint=endpoint,
-                model=model,
-                version=version,
-                items=items,
-                should_stop=should_stop,
-                stats=stats,
-                on_oversize=on_oversize,
-                item_timeout_s=item_timeout_s,
-            )
+            yield from self._runner.run(request)
         except DeviceLost as error:
             _end_without_device(error)

@@ -7,12 +7,12 @@ finishes answers as it asks for them. At most a few windows exist at once, howev
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from app.domain.items import InputItem, ItemErrorCode, ItemFailed, ItemOutcome
 from app.errors import ModelNotFound
-from app.ports import RunStats
+from app.ports import RunRequest
 from workers.black_box import BlackBox
 from workers.channel import Channel
 from workers.device_lock import DeviceLock
@@ -50,35 +50,19 @@ class PipelineRunner:
         self._black_box = black_box
         self._hang_timeout_s = hang_timeout_s
 
-    def run(
-        self,
-        *,
-        endpoint: str,
-        model: str,
-        version: str,
-        items: Iterable[InputItem],
-        should_stop: Callable[[], bool],
-        stats: RunStats,
-        on_oversize: str = "fail",
-        item_timeout_s: float | None = None,
-    ) -> Iterator[ItemOutcome]:
+    def run(self, request: RunRequest) -> Iterator[ItemOutcome]:
         """Yield exactly one outcome per item, in any order; fewer only once ``should_stop()`` is true.
 
-        Args:
-            items: read by another thread than the caller's.
-            should_stop: asked between micro-batches by the device's thread; must be quick and thread-safe.
-            item_timeout_s: what each item may take on the device; a micro-batch may take the sum of its items.
         Raises:
             DeviceLost: only a new process can go on.
             ModelUnloadable: the installation is at fault, not the items.
         """
         try:
-            engine = self._engines.engine(model=model, version=version, endpoint=endpoint)
+            engine = self._engines.engine(model=request.model, version=request.version, endpoint=request.endpoint)
         except ModelNotFound as problem:
-            return _refuse_all(items, problem)
-        limits = DeviceLimits(item_timeout_s, self._hang_timeout_s)
-        run = _Run(engine, self._device_lock, should_stop, stats, on_oversize, limits, self._black_box)
-        return run.outcomes(items)
+            return _refuse_all(request.items, problem)
+        limits = DeviceLimits(request.item_timeout_s, self._hang_timeout_s)
+        return _Run(engine, self._device_lock, request, limits, self._black_box).outcomes()
 
 
 def _refuse_all(items: Iterable[InputItem], problem: ModelNotFound) -> Iterator[ItemOutcome]:
@@ -93,31 +77,28 @@ class _Run:
         self,
         engine: AnyEngine,
         device_lock: DeviceLock,
-        should_stop: Callable[[], bool],
-        stats: RunStats,
-        on_oversize: str,
+        request: RunRequest,
         limits: DeviceLimits,
         black_box: BlackBox | None,
     ) -> None:
         self._engine = engine
-        self._should_stop = should_stop
-        self._on_oversize = on_oversize
+        self._request = request
         self._closed = threading.Event()
         self._runner = WindowRunner(
             engine,
             hold_device=device_lock.bulk,
             should_stop=self._stopping,
-            stats=stats,
+            stats=request.stats,
             limits=limits,
             black_box=black_box,
         )
         self._prepared: Channel[Window] = Channel(WINDOWS_WAITING)
         self._answered: Channel[AnsweredWindow] = Channel(WINDOWS_WAITING)
 
-    def outcomes(self, items: Iterable[InputItem]) -> Iterator[ItemOutcome]:
+    def outcomes(self) -> Iterator[ItemOutcome]:
         """Start the threads, yield outcomes, and end the threads whichever way this ends."""
         threads = [
-            threading.Thread(target=self._prepared.write_all, args=(lambda: self._prepare(items),), name="prepare"),
+            threading.Thread(target=self._prepared.write_all, args=(self._prepare,), name="prepare"),
             threading.Thread(target=self._answered.write_all, args=(self._forward_all,), name="device"),
         ]
         for thread in threads:
@@ -132,9 +113,9 @@ class _Run:
             for thread in threads:
                 thread.join()
 
-    def _prepare(self, items: Iterable[InputItem]) -> Iterator[Window]:
-        for window_items in windows(items, most_items=self._engine.window_items):
-            yield self._engine.prepare(window_items, on_oversize=self._on_oversize)
+    def _prepare(self) -> Iterator[Window]:
+        for window_items in windows(self._request.items, most_items=self._engine.window_items):
+            yield self._engine.prepare(window_items, on_oversize=self._request.on_oversize)
 
     def _forward_all(self) -> Iterator[AnsweredWindow]:
         try:
@@ -146,7 +127,7 @@ class _Run:
             self._prepared.abandon()
 
     def _stopping(self) -> bool:
-        return self._closed.is_set() or self._should_stop()
+        return self._closed.is_set() or self._request.should_stop()
 
 
 def windows(items: Iterable[InputItem], *, most_items: int) -> Iterator[Sequence[InputItem]]:

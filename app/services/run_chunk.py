@@ -25,7 +25,7 @@ from app.domain.result_lines import LineContext
 from app.domain.states import RUNNABLE_JOB_STATES, ChunkState, JobState
 from app.domain.stops import Stop
 from app.errors import DatabaseUnavailable, DependencyFailed, LeaseLost
-from app.ports import DeathNotes, ItemRunner, LastWords, RunStats
+from app.ports import DeathNotes, ItemRunner, LastWords, RunRequest, RunStats
 from app.services.chunk_commit import ChunkCommit
 from app.services.chunk_input import ReadItem, chunk_spans, read_chunk_items
 from app.services.chunk_results import ChunkResults
@@ -231,7 +231,7 @@ class _Attempt:
             for item in runnable:  # without a model every item is refused as it is read
                 yield ItemFailed(item.index, ItemErrorCode.MODEL_NOT_FOUND, "The job has no usable model.")
         else:
-            yield from self._runner.run(
+            request = RunRequest(
                 endpoint=self._job.endpoint,
                 model=self._job.model,
                 version=self._job.model_version,
@@ -241,6 +241,7 @@ class _Attempt:
                 on_oversize=self._job.on_oversize,
                 item_timeout_s=self._job.item_timeout_s,
             )
+            yield from self._runner.run(request)
         yield from refused
 
     def _runnable(self, results: ChunkResults, refused: list[ItemFailed]) -> Iterator[InputItem]:

@@ -15,8 +15,10 @@ from sqlalchemy import text
 from app.db.repositories.chunks import Chunks
 from app.db.repositories.outcomes import Outcomes
 from app.domain.chunks import ChunkOutcome, NewPart
+from app.domain.items import ItemOutcome
 from app.domain.states import JobState
 from app.errors import DatabaseUnavailable, LeaseLost, StorageUnavailable
+from app.ports import RunRequest
 from app.services.chunk_commit import ChunkCommit
 from app.services.run_chunk import Ran
 from app.wiring import Wiring
@@ -177,12 +179,12 @@ class _RaisesOn:
         self._custom_id = custom_id
         self.n_deaths = 0
 
-    def run(self, **asked: object) -> Iterator[object]:
-        items = list(asked.pop("items"))  # type: ignore[call-overload]  # whatever the core passes
+    def run(self, request: RunRequest) -> Iterator[ItemOutcome]:
+        items = list(request.items)
         if any(item.custom_id == self._custom_id for item in items):
             self.n_deaths += 1
             raise RuntimeError("segmentation fault, as it were")
-        return self._runner.run(items=items, **asked)  # type: ignore[arg-type]
+        return self._runner.run(replace(request, items=items))
 
 
 def test_two_poisons_in_a_chunk_are_both_found_and_their_neighbours_succeed(core: CoreMachine) -> None:
@@ -202,7 +204,7 @@ def _run_mortally(core: CoreMachine, chunk_id: int) -> None:
     """Run a chunk as its message would be redelivered, the worker dying whenever a crashing item is reached."""
     for incarnation in range(10):
         try:
-            core.run(chunk_id, holder=f"worker-{incarnation}", runner=_DiesOn(core))  # type: ignore[arg-type]
+            core.run(chunk_id, holder=f"worker-{incarnation}", runner=_DiesOn(core))
         except WorkerDied:
             continue
         return
@@ -212,18 +214,18 @@ class _DiesOn:
     def __init__(self, core: CoreMachine) -> None:
         self._runner = core.runner
 
-    def run(self, **asked: object) -> Iterator[object]:
-        items = list(asked.pop("items"))  # type: ignore[call-overload]  # whatever the core passes
+    def run(self, request: RunRequest) -> Iterator[ItemOutcome]:
+        items = list(request.items)
         if any(item.body.get("echo", {}).get("crash") for item in items):
             raise WorkerDied
-        return self._runner.run(items=items, **asked)  # type: ignore[arg-type]
+        return self._runner.run(replace(request, items=items))
 
 
 @pytest.mark.parametrize("fault", ["too few", "too many", "of another chunk", "reads nothing"])
 def test_an_engine_that_breaks_its_contract_never_loses_or_doubles_an_item(core: CoreMachine, fault: str) -> None:
     items = [good("a"), good("b")]
     job_id = core.planned(items)
-    core = replace(core, runner=_Liar(core, fault))  # type: ignore[arg-type]
+    core = replace(core, runner=_Liar(core, fault))
     core.drive(job_id)
     core.checker.check_job(job_id)
     assert {line.code for line in core.checker.results(job_id).values()} == {"worker_crash"}
@@ -234,10 +236,10 @@ class _Liar:
         self._runner = core.runner
         self._fault = fault
 
-    def run(self, **asked: object) -> Iterator[object]:
+    def run(self, request: RunRequest) -> Iterator[ItemOutcome]:
         if self._fault == "reads nothing":
             return iter(())
-        outcomes = list(self._runner.run(**asked))  # type: ignore[arg-type]
+        outcomes = list(self._runner.run(request))
         wrong = {
             "too few": outcomes[:-1],
             "too many": [*outcomes, outcomes[0]],

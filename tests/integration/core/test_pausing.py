@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from core_machine import CoreMachine, HeldUp
 from seeded_work import expected_of, failing, good, mixed, retried
 
+from app.domain.items import ItemOutcome
 from app.domain.jobs import JobDetails
 from app.domain.states import TERMINAL_JOB_STATES, JobState
 from app.errors import NotFound, StateConflict
+from app.ports import RunRequest
 from app.services.cancel_job import cancel_job
 from app.services.expire_jobs import expire_jobs
 from app.services.pause_job import pause_job
@@ -80,11 +82,11 @@ def test_a_run_that_heard_of_a_pause_which_is_over_by_now_is_no_fault_of_the_eng
     stopped = HeldUp(core.runner, after=1, act=lambda: pause(core, job_id))
 
     class ResumedMeanwhile:
-        def run(self, **asked: object) -> object:
-            yield from stopped.run(**asked)  # type: ignore[arg-type]
+        def run(self, request: RunRequest) -> Iterator[ItemOutcome]:
+            yield from stopped.run(request)
             resume(core, job_id)
 
-    assert core.run(chunk_id, runner=ResumedMeanwhile()) is Ran.CUT_SHORT  # type: ignore[arg-type]
+    assert core.run(chunk_id, runner=ResumedMeanwhile()) is Ran.CUT_SHORT
     assert {chunk["worker_deaths"] for chunk in core.chunks(job_id)} == {0}
     core.drive(job_id)
     core.checker.check_job(job_id, expected_of(items))

@@ -9,9 +9,9 @@ import pytest
 from core_machine import CoreMachine
 from seeded_work import Expected, SeededItem, crashing, expected_of, good, hanging
 
-from app.domain.items import InputItem, ItemOutcome
+from app.domain.items import ItemOutcome
 from app.domain.states import JobState
-from app.ports import LastWords
+from app.ports import LastWords, RunRequest
 
 
 class WorkerDied(BaseException):
@@ -41,13 +41,13 @@ class Poisoned:
         self.n_deaths = 0
         self.chunk_id = 0
 
-    def run(self, *, items: Iterator[InputItem], **asked: object) -> Iterator[ItemOutcome]:
-        for item in items:
+    def run(self, request: RunRequest) -> Iterator[ItemOutcome]:
+        for item in request.items:
             if {"crash", "hang"} & item.body.get("echo", {}).keys():
                 self.n_deaths += 1
                 self._notes.words[self.chunk_id] = LastWords(self._cause, frozenset({item.index}))
                 raise WorkerDied
-            yield from self._core.runner.run(items=[item], **asked)  # type: ignore[arg-type]
+            yield from self._core.runner.run(replace(request, items=[item]))
 
 
 def drive_mortally(core: CoreMachine, job_id: str, poisoned: Poisoned, notes: Notes) -> None:
@@ -103,13 +103,13 @@ def test_an_item_that_exhausts_memory_outside_the_device_says_so(core: CoreMachi
     job_id = core.planned(items)
 
     class Exhausted:
-        def run(self, **asked: object) -> Iterator[ItemOutcome]:
-            given = list(asked.pop("items"))  # type: ignore[call-overload]  # whatever the core passes
+        def run(self, request: RunRequest) -> Iterator[ItemOutcome]:
+            given = list(request.items)
             if any(item.custom_id == "big" for item in given):
                 raise MemoryError
-            return core.runner.run(items=given, **asked)  # type: ignore[arg-type]
+            return core.runner.run(replace(request, items=given))
 
-    assert replace(core, runner=Exhausted()).drive(job_id).state is JobState.PARTIALLY_SUCCEEDED  # type: ignore[arg-type]
+    assert replace(core, runner=Exhausted()).drive(job_id).state is JobState.PARTIALLY_SUCCEEDED
     core.checker.check_job(job_id, expected_of(items))
 
 

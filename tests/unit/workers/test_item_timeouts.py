@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.domain.items import InputItem, ItemFailed, ItemOutcome, ItemSucceeded
-from app.ports import RunStats
+from app.ports import RunRequest, RunStats
 from workers.device_lock import DeviceLock
 from workers.engines.base import AnyEngine, Engine
 from workers.engines.echo import EchoEngine
@@ -79,7 +79,7 @@ class _One:
 
 def _run(engine: AnyEngine, items: Sequence[InputItem], *, item_timeout_s: float | None) -> dict[int, ItemOutcome]:
     runner = PipelineRunner(_One(engine), DeviceLock())  # type: ignore[arg-type]  # asked only for its one engine
-    outcomes = runner.run(
+    request = RunRequest(
         endpoint="/v1/x",
         model="m",
         version="1",
@@ -88,7 +88,7 @@ def _run(engine: AnyEngine, items: Sequence[InputItem], *, item_timeout_s: float
         stats=RunStats(),
         item_timeout_s=item_timeout_s,
     )
-    return {outcome.index: outcome for outcome in outcomes}
+    return {outcome.index: outcome for outcome in runner.run(request)}
 
 
 def _items(n: int, **controls: Any) -> list[InputItem]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from app.domain.items import InputItem, ItemFailed, ItemOutcome, ItemSucceeded
 from app.errors import ModelNotFound, OutOfDeviceMemory
-from app.ports import RunStats
+from app.ports import RunRequest, RunStats
 from workers.device_lock import DeviceLock
 from workers.engines.base import AnyEngine, DeviceLost, Engine
 from workers.engines.echo import EchoEngine
@@ -107,8 +107,8 @@ def _items(inputs: Sequence[Any]) -> list[InputItem]:
 def _run(
     engine: AnyEngine, items: Any, *, should_stop: Callable[[], bool] = lambda: False, **options: Any
 ) -> Iterator[ItemOutcome]:
-    arguments = {"endpoint": "/v1/x", "model": "m", "version": "v", "stats": RunStats(), **options}
-    return _runner(engine).run(items=items, should_stop=should_stop, **arguments)
+    arguments: dict[str, Any] = {"endpoint": "/v1/x", "model": "m", "version": "v", "stats": RunStats(), **options}
+    return _runner(engine).run(RunRequest(items=items, should_stop=should_stop, **arguments))
 
 
 def _pipeline_threads() -> list[str]:
