@@ -42,7 +42,7 @@ def _default(spec: dataclasses.Field[Any]) -> str:
         value = _portable(value)
     if isinstance(value, tuple):
         value = ",".join(value)
-    return f"`{value}`" if str(value) else "empty"
+    return "empty" if value is None or value == "" else f"`{value}`"
 
 
 def _portable(path: Path) -> str:

@@ -13,6 +13,7 @@ import re
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,18 @@ def _number(value: str) -> float:
     if not math.isfinite(number):
         raise ValueError("expected a finite number")
     return number
+
+
+def _amount(value: str) -> Decimal | None:
+    if not value:
+        return None
+    try:
+        amount = Decimal(value)
+    except InvalidOperation:
+        raise ValueError("expected an amount such as 100.00") from None
+    if not amount.is_finite() or amount <= 0:
+        raise ValueError("expected an amount above zero, or nothing")
+    return amount
 
 
 def _path(value: str) -> Path:
@@ -160,6 +173,34 @@ class Settings:
     max_line_bytes: int = _variable("Longest line of an input file", default=4 * 1024 * 1024, read=_positive(_integer))
     max_queued_jobs: int = _variable(
         "Unfinished jobs of one tenant before 429 `queue_full`", default=20_000, read=_positive(_integer)
+    )
+    default_tenant_weight: float = _variable(
+        "Share of a tenant among those who have work, relative to the others", default=1.0, read=_positive(_number)
+    )
+    default_tenant_max_running_jobs: int = _variable(
+        "Jobs of a tenant that may run at once; the others wait", default=1_000, read=_positive(_integer)
+    )
+    default_tenant_max_chunks: int = _variable(
+        "Chunks of a tenant that may be with workers at once", default=10_000, read=_positive(_integer)
+    )
+    default_tenant_max_enqueued_tokens: int = _variable(
+        "Estimated tokens of a tenant's jobs that may be admitted and unfinished; jobs beyond them wait",
+        default=10_000_000_000,
+        read=_positive(_integer),
+    )
+    default_tenant_requests_per_minute: int = _variable(
+        "Submits and synchronous requests of a tenant in a minute", default=1_200, read=_positive(_integer)
+    )
+    default_tenant_max_storage_bytes: int = _variable(
+        "Bytes of files, inline inputs and results that a tenant may keep", default=2**40, read=_positive(_integer)
+    )
+    default_tenant_retention_s: int = _variable(
+        "Longest life of a tenant's files and results, whatever is asked for",
+        default=365 * 86_400,
+        read=_positive(_integer),
+    )
+    default_tenant_budget: Decimal | None = _variable(
+        "Money a tenant may spend; empty: no limit", default=None, read=_amount
     )
     file_retention_s: int = _variable("Life of an uploaded file", default=30 * 86_400, read=_positive(_integer))
     results_retention_s: int = _variable(

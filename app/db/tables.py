@@ -21,6 +21,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    Numeric,
     SmallInteger,
     Table,
     Text,
@@ -31,6 +32,7 @@ from sqlalchemy import (
     true,
 )
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeEngine
 
 metadata = MetaData(
     naming_convention={
@@ -61,12 +63,25 @@ def _json(name: str, default: str) -> Column[Any]:
     return Column(name, JSONB, nullable=False, server_default=text(f"'{default}'::jsonb"))
 
 
+def _quota(name: str, kind: TypeEngine[Any]) -> tuple[Column[Any], CheckConstraint]:
+    return Column(name, kind), CheckConstraint(f"{name} > 0", name=f"{name}_above_zero")
+
+
 tenants = Table(
     "tenants",
     metadata,
     Column("id", Text, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
     _moment("created_at", now=True),
+    # Quotas; null stands for the installation's default.
+    *_quota("weight", Float()),
+    *_quota("max_running_jobs", BigInteger()),
+    *_quota("max_chunks", BigInteger()),
+    *_quota("max_enqueued_tokens", BigInteger()),
+    *_quota("requests_per_minute", BigInteger()),
+    *_quota("max_storage_bytes", BigInteger()),
+    *_quota("retention_s", BigInteger()),
+    *_quota("budget", Numeric(18, 6)),
 )
 
 api_keys = Table(
