@@ -8,6 +8,7 @@ from flask import Flask
 
 from app.api import (
     admin_keys,
+    admin_tenants,
     authentication,
     context,
     docs,
@@ -34,6 +35,7 @@ BLUEPRINTS: Sequence[ApiBlueprint] = (
     embeddings.blueprint,
     schedules.blueprint,
     admin_keys.blueprint,
+    admin_tenants.blueprint,
     health.blueprint,
     openapi.blueprint,
     docs.blueprint,

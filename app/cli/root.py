@@ -11,6 +11,7 @@ from app.cli.models import models
 from app.cli.schedules import schedules
 from app.cli.stack import down, logs, ps, up
 from app.cli.submit import submit
+from app.cli.tenants import tenants
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -33,6 +34,7 @@ for _command in (
     models,
     schedules,
     keys,
+    tenants,
     doctor,
     migrate,
     topology,

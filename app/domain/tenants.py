@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
+from typing import Any
+
+MAX_NAME_CHARS = 64
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z"
+_NAME = re.compile(NAME_PATTERN)
+
+
+def is_tenant_name(text: str) -> bool:
+    """Whether a tenant can have this name."""
+    return len(text) <= MAX_NAME_CHARS and _NAME.match(text) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +57,11 @@ class TenantLimits:
         own = {field: getattr(self, field) for field in QUOTA_FIELDS}
         return dataclasses.replace(defaults, **{name: value for name, value in own.items() if value is not None})
 
+    def differences(self, after: TenantLimits) -> dict[str, tuple[Any, Any]]:
+        """What ``after`` says otherwise: by field, the limit here and the limit there."""
+        pairs = {field: (getattr(self, field), getattr(after, field)) for field in QUOTA_FIELDS}
+        return {field: (old, new) for field, (old, new) in pairs.items() if old != new}
+
 
 QUOTA_FIELDS = tuple(field.name for field in dataclasses.fields(TenantLimits))
 
@@ -60,3 +77,36 @@ class TenantQuotas:
     def of(self, tenant_id: str) -> TenantQuota:
         """The quota that holds for a tenant."""
         return self.own.get(tenant_id, self.defaults)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenant:
+    """One row of ``tenants``."""
+
+    id: str
+    name: str
+    created_at: datetime
+    limits: TenantLimits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantUse:
+    """What a tenant uses now, of what its quota limits."""
+
+    running_jobs: int = 0
+    live_chunks: int = 0
+    """Chunks with workers: published to a device or running."""
+    enqueued_tokens: int = 0
+    """Estimated tokens of planned jobs that have not run yet."""
+    stored_bytes: int = 0
+    """Bytes of files, inline inputs and results that are kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TenantDetails:
+    """A tenant as the administrator sees it."""
+
+    tenant: Tenant
+    quota: TenantQuota
+    """What holds: what was set, else the default."""
+    use: TenantUse

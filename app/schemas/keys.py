@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from marshmallow import Schema, fields, validate
 
+from app.domain.tenants import MAX_NAME_CHARS, NAME_PATTERN
 from app.schemas.fields import RequestSchema, Text, Timestamp
-
-MAX_NAME_CHARS = 64
 
 
 class KeyRequestSchema(RequestSchema):
@@ -14,7 +13,7 @@ class KeyRequestSchema(RequestSchema):
 
     tenant = Text(
         required=True,
-        validate=[validate.Length(min=1, max=MAX_NAME_CHARS), validate.Regexp(r"^[A-Za-z0-9][A-Za-z0-9._-]*\Z")],
+        validate=[validate.Length(min=1, max=MAX_NAME_CHARS), validate.Regexp(NAME_PATTERN)],
         metadata={"description": "Name of the tenant, made where it is new", "example": "demo"},
     )
     name = Text(load_default="", validate=validate.Length(max=MAX_NAME_CHARS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -323,3 +324,84 @@ def test_a_job_is_steered_and_shown(api: Api, nightshift: Callable[..., Result],
     assert done.exit_code == 0, done.output
     assert f"job_1  {state}" in done.stdout
     assert '"state"' in nightshift(verb, "job_1", "--json").stdout
+
+
+TENANT = {
+    "id": "tenant_1",
+    "name": "research",
+    "quota": {
+        "weight": 2.0,
+        "max_running_jobs": 1000,
+        "max_chunks": 3,
+        "max_enqueued_tokens": 10_000_000,
+        "requests_per_minute": 1200,
+        "max_storage_bytes": 3 * 2**30 // 2,
+        "retention_s": 30 * 86_400,
+        "budget": None,
+    },
+    "limits": dict.fromkeys(
+        ("max_running_jobs", "max_enqueued_tokens", "requests_per_minute", "max_storage_bytes", "retention_s", "budget")
+    )
+    | {"weight": 2.0, "max_chunks": 3},
+    "use": {"running_jobs": 1, "live_chunks": 2, "enqueued_tokens": 30_000, "stored_bytes": 512},
+}
+
+
+def test_limits_of_a_tenant_are_set_and_reset_in_the_operators_units(
+    api: Api, nightshift: Callable[..., Result]
+) -> None:
+    api.on("PATCH", "/v1/admin/tenants/research", TENANT)
+    done = nightshift(
+        *("tenants", "set", "research", "--weight", "2", "--max-jobs", "5", "--max-chunks", "3", "--max-tokens", "7"),
+        *("--rpm", "60", "--max-storage", "1.5GiB", "--retention", "30d", "--reset", "budget"),
+    )
+    assert done.exit_code == 0, done.output
+    assert api.seen[0][2]["authorization"] == "Bearer admin-1"
+    assert json.loads(api.seen[0][3]) == {
+        "weight": 2.0,
+        "max_running_jobs": 5,
+        "max_chunks": 3,
+        "max_enqueued_tokens": 7,
+        "requests_per_minute": 60,
+        "max_storage_bytes": 1_610_612_736,
+        "retention_s": 2_592_000,
+        "budget": None,
+    }
+    assert re.search(r"max-storage +512 B +1.5 GiB +the default", done.stdout)
+    assert re.search(r"max-chunks +2 +3 +set", done.stdout)
+    assert re.search(r"budget +- +no limit", done.stdout)
+
+
+@pytest.mark.usefixtures("api")
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ((), "name a limit"),
+        (("--weight", "nan"), "no finite number"),
+        (("--budget", "inf"), "no finite number"),
+        (("--max-storage", "ten"), "500GB"),
+        (("--max-storage", "-5GB"), "500GB"),
+        (("--retention", "30y"), "30d"),
+        (("--rpm", "1", "--reset", "rpm"), "either set it or --reset it"),
+        (("--reset", "name"), "Invalid value"),
+    ],
+)
+def test_a_limit_that_cannot_be_meant_is_refused_before_it_is_sent(
+    api: Api, nightshift: Callable[..., Result], options: tuple[str, ...], problem: str
+) -> None:
+    done = nightshift("tenants", "set", "research", *options)
+    assert done.exit_code == 2
+    assert problem in done.stderr
+    assert api.seen == []
+
+
+def test_tenants_are_listed_over_all_pages(api: Api, nightshift: Callable[..., Result]) -> None:
+    api.on("GET", "/v1/admin/tenants", {"data": [TENANT], "has_more": True})
+    api.on("GET", "/v1/admin/tenants", {"data": [{**TENANT, "name": "sales"}], "has_more": False})
+    shown = nightshift("tenants", "list")
+    assert shown.exit_code == 0, shown.output
+    assert "research" in shown.stdout
+    assert "sales" in shown.stdout
+    assert "30,000 of 10,000,000" in shown.stdout
+    assert "after=research" in api.seen[1][1]
+    assert len(json.loads(nightshift("tenants", "list", "--json").stdout)["data"]) == 1

@@ -101,7 +101,5 @@ def test_use_is_noted_at_most_once_a_minute(api: Api, wiring: Wiring) -> None:
 
 def test_an_expired_key_is_401(api: Api, wiring: Wiring) -> None:
     with wiring.database.begin() as connection:
-        connection.execute(
-            update(api_keys).where(api_keys.c.id == api.key_id).values(expires_at=api_keys.c.created_at)
-        )
+        connection.execute(update(api_keys).where(api_keys.c.id == api.key_id).values(expires_at=api_keys.c.created_at))
     assert api.get("/v1/models").status_code == 401
