@@ -30,6 +30,9 @@ class Api:
     def post(self, path: str, **kwargs: Any) -> TestResponse:
         return self.call("POST", path, **kwargs)
 
+    def patch(self, path: str, **kwargs: Any) -> TestResponse:
+        return self.call("PATCH", path, **kwargs)
+
     def delete(self, path: str) -> TestResponse:
         return self.call("DELETE", path)
 

@@ -12,6 +12,7 @@ from app.cli.schedules import schedules
 from app.cli.stack import down, logs, ps, up
 from app.cli.submit import submit
 from app.cli.tenants import tenants
+from app.cli.update import update
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -27,6 +28,7 @@ for _command in (
     submit,
     jobs,
     show,
+    update,
     results,
     cancel,
     pause,

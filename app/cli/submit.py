@@ -27,10 +27,11 @@ from app.cli.output import err, mix, out, print_json, with_json
 TERMINAL = frozenset({"succeeded", "partially_succeeded", "failed", "expired", "cancelled"})
 # What a script learns from `submit --watch` without reading its output; 1 is every other failure.
 EXIT_CODES = {"succeeded": 0, "partially_succeeded": 3, "failed": 4, "expired": 5, "cancelled": 6}
+PRIORITIES = ("urgent", "standard", "background")
 FIRST_LOOK_S, LONGEST_PAUSE_S = 0.1, 2.0
 
 
-def _pairs(_context: click.Context, _parameter: click.Parameter, values: Sequence[str]) -> dict[str, str]:
+def pairs(_context: click.Context, _parameter: click.Parameter, values: Sequence[str]) -> dict[str, str]:
     """``k=v`` words as a mapping."""
     if wrong := [value for value in values if "=" not in value]:
         raise click.BadParameter(f"{wrong[0]!r} is not KEY=VALUE")
@@ -41,9 +42,9 @@ def _pairs(_context: click.Context, _parameter: click.Parameter, values: Sequenc
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, readable=True, path_type=Path))
 @click.option("--endpoint", default="/v1/embeddings", show_default=True, help="The route each line is for.")
 @click.option("--model", help="Model of the lines that name none.")
-@click.option("--priority", type=click.Choice(["urgent", "standard", "background"]))
+@click.option("--priority", type=click.Choice(PRIORITIES))
 @click.option("--window", "completion_window", help='Completion window, for example "1h"; 24h unless told.')
-@click.option("--metadata", multiple=True, callback=_pairs, metavar="KEY=VALUE", help="May be given 16 times.")
+@click.option("--metadata", multiple=True, callback=pairs, metavar="KEY=VALUE", help="May be given 16 times.")
 @click.option("--watch", is_flag=True, help="Stay until the job ends; the exit code says how.")
 @with_json
 @with_client

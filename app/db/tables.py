@@ -168,6 +168,8 @@ jobs = Table(
     _moment("finished_at"),
     _moment("results_expire_at"),
     Column("results_swept", Boolean, nullable=False, server_default=false()),
+    # When its window made it urgent; null again where the window is changed.
+    _moment("escalated_at"),
     Index("ix_jobs_tenant_id_created_at_id", "tenant_id", "created_at", "id"),
     Index(
         "ix_jobs_live",
@@ -175,6 +177,14 @@ jobs = Table(
         postgresql_where=text("state NOT IN ('succeeded', 'partially_succeeded', 'failed', 'expired', 'cancelled')"),
     ),
     Index("ix_jobs_results_expire_at", "results_expire_at", postgresql_where=text("NOT results_swept")),
+    Index(
+        "ix_jobs_escalating",
+        "deadline_at",
+        postgresql_where=text(
+            "on_deadline = 'escalate' AND escalated_at IS NULL AND priority <> 'urgent' AND finished_at IS NULL"
+        ),
+    ),
+    Index("ix_jobs_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
 )
 
 chunks = Table(
@@ -307,6 +317,15 @@ model_rates = Table(
     # Estimated tokens per device second, smoothed over finished chunks.
     Column("tokens_per_s", Float, nullable=False),
     _moment("updated_at", now=True),
+)
+
+# What the leading dispatcher last worked out about a pool: who waits for what, in which order, and until when.
+pool_outlooks = Table(
+    "pool_outlooks",
+    metadata,
+    Column("pool", Text, primary_key=True),
+    _moment("taken_at", now=True),
+    _json("outlook", "{}"),
 )
 
 # Answers to creating requests, each committed together with what it created.

@@ -10,6 +10,8 @@ _WINDOW = re.compile(r"([1-9][0-9]{0,6})([smhd])")
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 SHORTEST_S = 60
 LONGEST_S = 7 * 86_400
+ESCALATE_AT = 5 / 6
+"""Share of its window after which a job that asked for it becomes urgent: 20 hours of 24."""
 
 
 def window_seconds(text: str) -> int:

@@ -21,6 +21,7 @@ MAX_JOBS_PAGE = 100
 DEFAULT_PAGE = 20
 MAX_NAME_CHARS = 256
 _EXAMPLE_ID = "job_0199a0c27d4e0123456789abcdef0123"
+_WINDOW_DOC = "`60s` to `7d`: an amount and one of s, m, h, d"
 _INPUTS = ("input", "inputs", "input_file_id")
 _ITEM_FIELDS = {"custom_id", "body"}
 
@@ -116,9 +117,7 @@ class JobRequestSchema(SteeringSchema):
     )
     input_file_id = Text(metadata={"description": "A JSONL file uploaded with the purpose `batch`"})
     endpoint = Text(required=True, metadata={"example": "/v1/embeddings"})
-    completion_window = Text(
-        load_default="24h", metadata={"description": "`90s` to `7d`: an amount and one of s, m, h, d"}
-    )
+    completion_window = Text(load_default="24h", metadata={"description": _WINDOW_DOC})
     output_expires_after = StrictInteger(
         allow_none=True, load_default=None, validate=validate.Range(min=SHORTEST_LIFE_S, max=LONGEST_LIFE_S)
     )
@@ -144,6 +143,26 @@ class JobRequestSchema(SteeringSchema):
             metadata=data.pop("metadata") or {},
             **data,
         )
+
+
+class JobPatchSchema(RequestSchema):
+    """What may be changed of a live job, at least one; fields that are absent stay."""
+
+    priority = fields.Enum(Priority, by_value=True)
+    completion_window = Text(metadata={"description": _WINDOW_DOC + "; counts from `created_at`"})
+    metadata = Metadata(metadata={"description": "Takes the place of all pairs the job has"})
+
+    @post_load
+    def check(self, data: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:
+        """Refuse a change of nothing.
+
+        Raises:
+            MissingParameter: no field is given.
+        """
+        if not data:
+            names = ", ".join(f"'{name}'" for name in self.fields)
+            raise MissingParameter(f"at least one of {names} is required", param="priority")
+        return data
 
 
 class CountsSchema(Schema):

@@ -18,6 +18,7 @@ from app.db.repositories.workers import LiveWorker, Workers
 from app.db.session import Database
 from app.domain.fairness import FairShare
 from app.ports import Grant, WorkPublisher
+from app.services.escalate_jobs import escalate_jobs
 from app.services.expire_jobs import expire_jobs
 from config.settings import Settings
 
@@ -75,6 +76,7 @@ class Dispatcher:
             BrokerUnavailable, DatabaseUnavailable: look again later; nothing is lost.
         """
         expire_jobs(database=self._database)
+        escalate_jobs(database=self._database)
         with self._database.begin() as connection:
             workers = Workers(connection).live(silence_s=self._settings.worker_silence_s)
         self._take_back(workers)

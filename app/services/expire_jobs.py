@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.db.repositories.chunks import Chunks
+from app.db.repositories.deadlines import Deadlines
 from app.db.repositories.events import Events
 from app.db.repositories.jobs import Jobs
 from app.db.session import Database
@@ -19,8 +20,9 @@ def expire_jobs(*, database: Database) -> int:
         with database.begin() as connection:
             jobs = Jobs(connection)
             job = jobs.lock(job_id)
-            # It may have ended, or have been cancelled, since it was found.
-            if job.stop_reason is None and job.state in LIVE_JOB_STATES - {JobState.FINALIZING}:
+            # It may have ended, have been cancelled or been given a longer window since it was found.
+            is_running_on = job.stop_reason is None and job.state in LIVE_JOB_STATES - {JobState.FINALIZING}
+            if is_running_on and Deadlines(connection).has_passed(job.id):
                 jobs.update(job.id, stop_reason="expired")
                 Events(connection).append(job.tenant_id, job.id, "stop", data={"reason": "expired"})
                 Chunks(connection).stop_waiting(job.id, ChunkState.EXPIRED)

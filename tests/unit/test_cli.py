@@ -405,3 +405,15 @@ def test_tenants_are_listed_over_all_pages(api: Api, nightshift: Callable[..., R
     assert "30,000 of 10,000,000" in shown.stdout
     assert "after=research" in api.seen[1][1]
     assert len(json.loads(nightshift("tenants", "list", "--json").stdout)["data"]) == 1
+
+
+def test_a_live_job_is_changed(api: Api, nightshift: Callable[..., Result]) -> None:
+    api.on("PATCH", "/v1/jobs/job_1", _job("running", priority="urgent"))
+    changes = ("--priority", "urgent", "--window", "2h", "--metadata", "run=2")
+    done = nightshift("update", "job_1", *changes)
+    assert done.exit_code == 0, done.output
+    assert json.loads(api.seen[0][3]) == {"priority": "urgent", "completion_window": "2h", "metadata": {"run": "2"}}
+    assert "urgent" in done.stdout
+    nothing = nightshift("update", "job_1")
+    assert nothing.exit_code == 2
+    assert "at least one of" in nothing.stderr

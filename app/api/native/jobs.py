@@ -1,4 +1,4 @@
-"""``/v1/jobs``: submit, show, list, pause, resume, cancel."""
+"""``/v1/jobs``: submit, show, list, change, pause, resume, cancel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.db.repositories.jobs import JobFilters
 from app.domain.jobs import JobDetails, JobRequest
 from app.domain.pages import Page
 from app.errors import NotFound, QueueFull, StateConflict, StorageUnavailable
-from app.schemas.jobs import JobListQuerySchema, JobListSchema, JobRequestSchema, JobSchema
+from app.schemas.jobs import JobListQuerySchema, JobListSchema, JobPatchSchema, JobRequestSchema, JobSchema
 from app.services.answer_once import Once
 from app.services.cancel_job import cancel_job
 from app.services.list_jobs import list_jobs
@@ -19,6 +19,7 @@ from app.services.pause_job import pause_job
 from app.services.resume_job import resume_job
 from app.services.show_job import show_job
 from app.services.submit_job import submit_job
+from app.services.update_job import update_job
 
 blueprint = ApiBlueprint("jobs", url_prefix="/v1/jobs", description="Jobs, whichever dialect made them")
 
@@ -66,6 +67,19 @@ def get_job(job_id: str) -> JobDetails:
     The id of a batch is accepted as well.
     """
     return show_job(wiring=context.wiring(), tenant_id=context.tenant_id(), job_id=job_id_of(job_id))
+
+
+@blueprint.route("/<job_id>", methods=["PATCH"])
+@blueprint.refuses(NotFound, StateConflict)
+@blueprint.arguments(JobPatchSchema, example={"priority": "urgent", "completion_window": "2h"})
+@blueprint.response(200, JobSchema)
+def patch_job(body: dict[str, Any], job_id: str) -> JobDetails:
+    """Change a job's priority, window or metadata while it lives.
+
+    The next decision about who runs follows it. A window counts from the job's creation: one that has passed by now is
+    refused.
+    """
+    return update_job(wiring=context.wiring(), tenant_id=context.tenant_id(), job_id=job_id_of(job_id), changes=body)
 
 
 @blueprint.route("/<job_id>/cancel", methods=["POST"])
