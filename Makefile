@@ -44,8 +44,8 @@ chaos: venv-dev ## Inject every fault of docs/reliability.md and measure; table 
 soak: venv-dev ## Kill a random process every few seconds (make soak MINUTES=10)
 	@NIGHTSHIFT_SOAK_MINUTES=$(or $(MINUTES),10) $(PY) -m pytest tests/chaos/test_soak.py -s $(PYTEST_ARGS)
 
-bench: venv-dev ## Measure throughput and latency on this machine
-	@PYTHONPATH=docker/local $(PY) -m tests.bench $(BENCH_ARGS)
+bench: venv-dev ## Measure this machine beside bare encode (make bench BENCH_ARGS='--only short')
+	@PYTHONPATH=docker/local:tests $(PY) -m tests.bench $(BENCH_ARGS)
 
 lint: venv-dev ## ruff: rules and format
 	@$(PY) -m ruff check --config config/ruff.toml .

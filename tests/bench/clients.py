@@ -13,18 +13,24 @@ LONGEST_JOB_S = 300.0
 
 
 class Api:
-    """The API over one kept connection."""
+    """The API over kept connections."""
 
     def __init__(self, url: str, api_key: str) -> None:
         limits = httpx.Limits(max_connections=64, max_keepalive_connections=64)
         headers = {"Authorization": f"Bearer {api_key}"}
         self._http = httpx.Client(base_url=url, headers=headers, timeout=60, limits=limits, trust_env=False)
+        self._job_ids: list[str] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
         self._http.close()
+
+    def take_job_ids(self) -> list[str]:
+        """The jobs made since this was last asked."""
+        taken, self._job_ids = self._job_ids, []
+        return taken
 
     def upload(self, path: Path) -> str:
         """Send a batch input file; its id."""
@@ -34,7 +40,9 @@ class Api:
 
     def submit(self, **job: Any) -> str:
         """Submit a native job; its id."""
-        return str(self._http.post("/v1/jobs", json=job).raise_for_status().json()["id"])
+        job_id = str(self._http.post("/v1/jobs", json=job).raise_for_status().json()["id"])
+        self._job_ids.append(job_id)
+        return job_id
 
     def wait(self, job_id: str, *, every_s: float) -> dict[str, Any]:
         """The job, once all its items succeeded.
@@ -53,11 +61,12 @@ class Api:
             time.sleep(every_s)
         raise RuntimeError(f"{job_id} did not end within {LONGEST_JOB_S:.0f} s: {job}")
 
-    def download(self, job_id: str, path: Path) -> None:
-        """Write all result lines of a finished job to a file."""
+    def download(self, job_id: str, path: Path) -> int:
+        """Write all result lines of a finished job to a file; its size in bytes."""
         with self._http.stream("GET", f"/v1/jobs/{job_id}/results") as answer, path.open("wb") as out:
             for piece in answer.raise_for_status().iter_bytes():
                 out.write(piece)
+            return out.tell()
 
     def embed(self, text: str, *, model: str) -> None:
         """Ask for one embedding and wait for the answer."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +19,10 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from transformers.utils.logging import disable_progress_bar
 
+from tests.bench.alone import Alone, engines_alone
+from tests.bench.bed import Bed
 from tests.bench.clients import Api
-from tests.bench.plan import Plan
+from tests.bench.rows import Row, at_least
 from tests.bench.samples import Sample
 
 MODEL = "all-MiniLM-L6-v2"
@@ -28,95 +33,149 @@ N_WARM_UP = 64
 Vectors = NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
-class EmbeddingFigures:
-    """What was measured.
+@dataclass(slots=True)
+class _Turns:
+    """What every turn took, in seconds."""
 
-    Attributes:
-        job: upload, run and download of one job with every text.
-        bare: ``encode`` of the same texts, with the model loaded before.
-        smallest_cosine: over all texts, between the vectors of both.
-    """
-
-    n_texts: int
-    n_characters: int
-    job: Sample
-    bare: Sample
-    smallest_cosine: float
-    device: str
-    stages: dict[str, Sample] = field(default_factory=dict)
-
-    @property
-    def ratios(self) -> Sample:
-        """Throughput of the job over that of bare ``encode``, turn by turn: neighbours in time share the weather."""
-        return Sample([bare_s / job_s for bare_s, job_s in zip(self.bare.values, self.job.values, strict=True)])
+    job: list[float] = field(default_factory=list)
+    run: list[float] = field(default_factory=list)
+    bare: list[float] = field(default_factory=list)
+    engine: list[float] = field(default_factory=list)
+    roof: list[float] = field(default_factory=list)
+    idle: list[float] = field(default_factory=list)
+    """Share of the workers' time between the first chunk and the end in which the device did nothing."""
 
 
 def measure_embeddings(
-    api: Api, texts: Sequence[str], plan: Plan, folder: Path, *, say: Callable[[str], None]
-) -> EmbeddingFigures:
-    """Take turns: a job, bare encode, a job, ..."""
-    source, target = folder / "texts.jsonl", folder / "vectors.jsonl"
-    _write_input(source, texts)
-    bare = _load_bare()
+    bed: Bed, texts: Sequence[str], *, kind: str, what: str, wanted_ratio: float, n_rounds: int
+) -> list[Row]:
+    """Take turns: a job, the engine alone, the roof, bare encode; on CPU, where it is all on this machine."""
+    source, target = bed.folder / f"{kind}.jsonl", bed.folder / f"{kind}-vectors.jsonl"
+    write_input(source, texts)
+    bare = load_bare()
     bare.encode(texts[:N_WARM_UP])
-    stages: dict[str, list[float]] = {"upload": [], "run": [], "download": []}
-    bare_s: list[float] = []
+    turns = _Turns()
     wanted: Vectors = np.empty((0, 0), np.float32)
-    for number in range(1, plan.n_rounds + 1):
-        took = _run_job(api, source, target)
-        for stage, seconds in took.items():
-            stages[stage].append(seconds)
-        started_s = time.perf_counter()
-        wanted = bare.encode(texts, convert_to_numpy=True, show_progress_bar=False)
-        bare_s.append(time.perf_counter() - started_s)
-        say(f"embeddings, turn {number} of {plan.n_rounds}: job {sum(took.values()):.1f} s, bare {bare_s[-1]:.1f} s")
-    return EmbeddingFigures(
-        n_texts=len(texts),
-        n_characters=sum(map(len, texts)),
-        job=Sample([sum(turn) for turn in zip(*stages.values(), strict=True)]),
-        bare=Sample(bare_s),
-        smallest_cosine=_smallest_cosine(_read_vectors(target, len(texts)), wanted),
-        device=str(bare.device),
-        stages={stage: Sample(seconds) for stage, seconds in stages.items()},
-    )
+    on_cpu = bed.stack is not None and bare.device.type == "cpu"
+    queues = bed.cpu_queues if on_cpu else []
+    _run_job(bed.api, source, target)  # the workers have met every shape by now
+    with engines_alone(source, queues, bed.settings.models_file) if on_cpu else nullcontext() as alone:
+        for number in range(1, n_rounds + 1):
+            _take_turn(bed, source, target, turns, alone, n_workers=len(queues))
+            started_s = time.perf_counter()
+            wanted = bare.encode(list(texts), convert_to_numpy=True, show_progress_bar=False)
+            turns.bare.append(time.perf_counter() - started_s)
+            bed.say(f"{what}, turn {number} of {n_rounds}: job {turns.job[-1]:.1f} s, bare {turns.bare[-1]:.1f} s")
+    cosine = _smallest_cosine(_read_vectors(target, len(texts)), wanted)
+    return [*_rows(turns, kind=kind, what=what, wanted_ratio=wanted_ratio, n_texts=len(texts)), _cosine(kind, cosine)]
 
 
-def warm_up(api: Api, texts: Sequence[str], folder: Path) -> None:
+def warm_up(bed: Bed, texts: Sequence[str]) -> None:
     """One job before the clock runs: by then every worker has loaded the model, and its rate has been measured."""
-    source = folder / "warm-up.jsonl"
-    _write_input(source, texts)
-    _run_job(api, source, folder / "warm-up-vectors.jsonl")
+    source = bed.folder / "warm-up.jsonl"
+    write_input(source, texts)
+    _run_job(bed.api, source, bed.folder / "warm-up-vectors.jsonl")
 
 
-def _run_job(api: Api, source: Path, target: Path) -> dict[str, float]:
-    """From a file on disk to result lines on disk; seconds of each stage."""
-    marks = [time.perf_counter()]
-    file_id = api.upload(source)
-    marks.append(time.perf_counter())
-    job_id = api.submit(endpoint=ENDPOINT, model=MODEL, input_file_id=file_id, on_oversize="truncate")
-    api.wait(job_id, every_s=POLL_S)
-    marks.append(time.perf_counter())
-    api.download(job_id, target)
-    marks.append(time.perf_counter())
-    return dict(zip(("upload", "run", "download"), np.diff(marks).tolist(), strict=True))
-
-
-def _load_bare() -> SentenceTransformer:
+def load_bare() -> SentenceTransformer:
+    """The model as its own library runs it."""
     disable_progress_bar()  # type: ignore[no-untyped-call]  # transformers leaves it untyped
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return SentenceTransformer(str(model_folder()), device=device, local_files_only=True)
+
+
+def model_folder() -> Path:
+    """Where the model's files are."""
     package = find_spec(MODEL_PACKAGE)
     if package is None or package.origin is None:
         raise RuntimeError(f"the package {MODEL_PACKAGE} with the model is not installed")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    return SentenceTransformer(str(Path(package.origin).parent / "model"), device=device, local_files_only=True)
+    return Path(package.origin).parent / "model"
 
 
-def _write_input(path: Path, texts: Sequence[str]) -> None:
+def write_input(path: Path, texts: Sequence[str]) -> None:
+    """Write one line of a batch for each text."""
     with path.open("w", encoding="utf-8") as out:
         for number, text in enumerate(texts):
             body = {"model": MODEL, "input": text, "encoding_format": "base64"}
             line = {"custom_id": str(number), "method": "POST", "url": ENDPOINT, "body": body}
             out.write(json.dumps(line) + "\n")
+
+
+def run_texts(api: Api, file_id: str) -> dict[str, Any]:
+    """Run an uploaded file of texts as a job; the job at its end."""
+    job_id = api.submit(endpoint=ENDPOINT, model=MODEL, input_file_id=file_id, on_oversize="truncate")
+    return api.wait(job_id, every_s=POLL_S)
+
+
+def _take_turn(bed: Bed, source: Path, target: Path, turns: _Turns, alone: Alone | None, *, n_workers: int) -> None:
+    whole_s, run_s, job = _run_job(bed.api, source, target)
+    turns.job.append(whole_s)
+    turns.run.append(run_s)
+    if alone is not None:
+        turns.idle.append(_idle_share(job, n_workers=n_workers))
+        turns.engine.append(alone.seconds("engine"))
+        turns.roof.append(alone.seconds("roof"))
+
+
+def _run_job(api: Api, source: Path, target: Path) -> tuple[float, float, dict[str, Any]]:
+    """From a file on disk to result lines on disk; seconds of all of it, seconds from POST to the end, the job."""
+    started_s = time.perf_counter()
+    file_id = api.upload(source)
+    uploaded_s = time.perf_counter()
+    job = run_texts(api, file_id)
+    ran_s = time.perf_counter()
+    api.download(job["id"], target)
+    return time.perf_counter() - started_s, ran_s - uploaded_s, job
+
+
+def _idle_share(job: dict[str, Any], *, n_workers: int) -> float:
+    started_at, finished_at = (datetime.fromisoformat(job[name]) for name in ("started_at", "finished_at"))
+    return 1 - job["usage"]["device_seconds"] / n_workers / (finished_at - started_at).total_seconds()
+
+
+def _rows(turns: _Turns, *, kind: str, what: str, wanted_ratio: float, n_texts: int) -> list[Row]:
+    job, bare, run = Sample(turns.job), Sample(turns.bare), Sample(turns.run)
+    rows = [
+        Row(
+            key=f"{kind}.over_bare",
+            what=f"{what}, file in to results on disk, over bare `SentenceTransformer.encode`",
+            unit="x",
+            sample=bare.over(job),
+            target=at_least(wanted_ratio),
+            statistic="smallest",
+        ),
+        Row(key=f"{kind}.rate", what=f"{what}, job", unit="texts/s", sample=Sample([n_texts / s for s in job.values])),
+        Row(
+            key=f"{kind}.bare", what="the same, bare", unit="texts/s", sample=Sample([n_texts / s for s in bare.values])
+        ),
+    ]
+    if not turns.engine:
+        return rows
+    engine, roof = Sample(turns.engine), Sample(turns.roof)
+    return [
+        *rows,
+        Row(key=f"{kind}.roof_over_bare", what="the matrix-multiply roof over bare", unit="x", sample=bare.over(roof)),
+        Row(key=f"{kind}.of_roof", what="the job of the roof", unit="%", sample=roof.over(job), target=at_least(0.75)),
+        Row(key=f"{kind}.engine_of_roof", what="the engine alone of the roof", unit="%", sample=roof.over(engine)),
+        Row(
+            key=f"{kind}.of_engine",
+            what="the job, POST to end, of the engine's own rate",
+            unit="%",
+            sample=engine.over(run),
+            target=at_least(0.95),
+        ),
+        Row(key=f"{kind}.idle", what="idle share of the devices while it ran", unit="%", sample=Sample(turns.idle)),
+    ]
+
+
+def _cosine(kind: str, cosine: float) -> Row:
+    return Row(
+        key=f"{kind}.cosine",
+        what="smallest cosine between the vectors of both",
+        unit="cosine",
+        sample=Sample([cosine]),
+        target=at_least(0.9999),
+    )
 
 
 def _read_vectors(path: Path, n_texts: int) -> Vectors:

@@ -10,34 +10,55 @@ class Plan:
     """Amounts of one run of the bench.
 
     Attributes:
-        n_rounds: turns of job and bare encode, and of echo jobs.
+        n_rounds: turns of everything that takes turns.
+        job_sizes: items of the echo jobs whose cost is compared; above ``n_echo_items`` they become several jobs.
         submits_per_s: fixed rate; a slow answer does not delay the next request.
+        n_background_texts: of the job that runs beside synchronous requests.
+        transfer_bytes: of the file that goes up and of the results that come down.
     """
 
-    n_texts: int
+    n_short_texts: int
+    n_mixed_texts: int
     n_rounds: int
     n_echo_items: int
+    job_sizes: tuple[int, ...]
+    n_celery_tasks: int
     submits_per_s: float
     n_submits: int
     n_single_jobs: int
     n_sync_requests: int
+    n_background_texts: int
+    transfer_bytes: int
+    n_delayed_items: int
 
 
 FULL = Plan(
-    n_texts=4_000,
+    n_short_texts=6_000,
+    n_mixed_texts=800,
     n_rounds=3,
     n_echo_items=50_000,
-    submits_per_s=10,
-    n_submits=150,
-    n_single_jobs=30,
+    job_sizes=(1, 10, 100, 1_000, 10_000, 50_000, 200_000, 1_000_000),
+    n_celery_tasks=2_000,
+    submits_per_s=50,
+    n_submits=500,
+    n_single_jobs=50,
     n_sync_requests=60,
+    n_background_texts=5_000,
+    transfer_bytes=200 * 2**20 - 2**20,
+    n_delayed_items=400,
 )
 QUICK = Plan(
-    n_texts=200,
+    n_short_texts=200,
+    n_mixed_texts=20,
     n_rounds=1,
     n_echo_items=1_000,
+    job_sizes=(1, 1_000, 2_000),
+    n_celery_tasks=20,
     submits_per_s=5,
     n_submits=10,
     n_single_jobs=3,
     n_sync_requests=5,
+    n_background_texts=200,
+    transfer_bytes=2 * 2**20,
+    n_delayed_items=20,
 )

@@ -1,84 +1,66 @@
-"""The figures of one run as tables."""
+"""The figures as a table: on the screen, beside those of the last run, and in Markdown for the README."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from tests.bench.embeddings import EmbeddingFigures
-from tests.bench.latency import LatencyFigures
-from tests.bench.machine import Machine
-from tests.bench.orchestration import EchoFigures
-from tests.bench.samples import Sample
+from tests.bench.history import History
+from tests.bench.rows import Row, shown
+
+BEGIN, END = "<!-- figures: written by the bench -->", "<!-- end of figures -->"
+_MARKS = {True: "yes", False: "no", None: ""}
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """One run of the bench."""
-
-    taken_at: str
-    quick: bool
-    machine: Machine
-    load_before: float
-    load_after: float
-    embeddings: EmbeddingFigures
-    echo: EchoFigures
-    latency: LatencyFigures
+def print_rows(rows: Sequence[Row], before: History, console: Console) -> None:
+    """Print what was measured now, and how it was the last time."""
+    table = Table("what", "measured", "spread", "target", "met", "last run")
+    for row in rows:
+        previous = before.previous(row)
+        last = "" if previous is None else shown(previous, row.unit)
+        table.add_row(
+            row.what.replace("`", ""), shown(row.value, row.unit), _spread(row), _target(row), _MARKS[row.is_met], last
+        )
+    console.print(table)
 
 
-def print_report(report: Report, console: Console) -> None:
-    """Print everything that was measured."""
-    console.print(f"\n{report.machine}", highlight=False)
-    loads = f"{report.load_before:.1f} before, {report.load_after:.1f} after"
-    console.print(f"load average over a minute: {loads}; above the bench's own, others were at work", highlight=False)
-    if report.quick:
-        console.print("[bold]The quick form shows that everything runs; its figures mean nothing.[/bold]")
-    console.print(_embeddings_table(report.embeddings))
-    console.print(_echo_table(report.echo))
-    console.print(_latency_table(report.latency))
+def markdown(history: History, *, but: Iterable[str] = ()) -> str:
+    """The table of everything that was ever measured on this machine.
+
+    Args:
+        but: beginnings of the keys of rows to leave out.
+    """
+    lines = ["| what | measured | spread | target |", "|---|---|---|---|"]
+    for key, measured in history.measured.items():
+        if not key.startswith(tuple(but)):
+            row = measured.row
+            lines.append(f"| {row.what} | {shown(row.value, row.unit)} | {_spread(row)} | {_target(row)} |")
+    return "\n".join(lines) + "\n"
 
 
-def _embeddings_table(figures: EmbeddingFigures) -> Table:
-    n_texts = figures.n_texts
-    mean_length = figures.n_characters / n_texts
-    title = f"{n_texts:,} short texts (mean {mean_length:.0f} characters), {len(figures.job.values)} turns"
-    table = Table("", "texts/s", "median s", "spread s", title=title, title_justify="left")
-    table.add_row("job, file in to file out", f"{n_texts / figures.job.p50:,.0f}", *_both(figures.job))
-    for stage, sample in figures.stages.items():
-        table.add_row(f"  of this, {stage}", "", *_both(sample))
-    bare = f"bare SentenceTransformer.encode, {figures.device}"
-    table.add_row(bare, f"{n_texts / figures.bare.p50:,.0f}", *_both(figures.bare))
-    ratios = figures.ratios
-    table.add_row(
-        "[bold]job over bare, turn by turn[/bold]", f"[bold]{ratios.p50:.2f}x[/bold]", "", f"{ratios.spread} x"
-    )
-    table.add_row("smallest cosine between both", f"{figures.smallest_cosine:.8f}", "", "")
-    return table
+def write_between_marks(page: Path, table: str) -> None:
+    """Replace what stands between the marks of a page.
+
+    Raises:
+        ValueError: the page has no such marks.
+    """
+    content = page.read_text(encoding="utf-8")
+    pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+    if not pattern.search(content):
+        raise ValueError(f"{page} has no place for the figures: {BEGIN} ... {END}")
+    page.write_text(pattern.sub(lambda _: f"{BEGIN}\n{table}{END}", content), encoding="utf-8")
 
 
-def _echo_table(figures: EchoFigures) -> Table:
-    title = f"{figures.n_items:,} echo items, {len(figures.run.values)} turns"
-    table = Table("", "items/s", "median s", "spread s", title=title, title_justify="left")
-    table.add_row("POST to terminal", f"{figures.n_items / figures.run.p50:,.0f}", *_both(figures.run))
-    table.add_row("  of this, until the first chunk started", "", *_both(figures.validated))
-    table.add_row("upload of the file, before", "", *_both(figures.upload))
-    return table
+def _spread(row: Row) -> str:
+    values = row.sample.values
+    return f"{shown(min(values), row.unit)} to {shown(max(values), row.unit)}" if len(values) > 1 else ""
 
 
-def _latency_table(figures: LatencyFigures) -> Table:
-    table = Table("", "n", "p50 ms", "p99 ms", title="One answer", title_justify="left")
-    rows = {
-        f"submit, {figures.submits_per_s:g} per second": figures.submit,
-        "job of one item, POST to terminal": figures.single_job,
-        "synchronous embedding, idle": figures.sync,
-    }
-    for name, sample in rows.items():
-        milliseconds = (f"{seconds * 1000:.0f}" for seconds in (sample.p50, sample.p99))
-        table.add_row(name, str(len(sample.values)), *milliseconds)
-    return table
-
-
-def _both(sample: Sample) -> tuple[str, str]:
-    return f"{sample.p50:.2f}", sample.spread
+def _target(row: Row) -> str:
+    if row.target is None:
+        return ""
+    return f"{'>=' if row.target.at_least else '<='} {shown(row.target.limit, row.unit)}"

@@ -26,3 +26,7 @@ class Sample:
     def spread(self) -> str:
         """The smallest and the largest."""
         return f"{min(self.values):.3g} to {max(self.values):.3g}"
+
+    def over(self, other: Sample) -> Sample:
+        """This divided by the other, turn by turn: neighbours in time share the weather."""
+        return Sample([ours / theirs for ours, theirs in zip(self.values, other.values, strict=True)])
