@@ -19,7 +19,6 @@ class BrokerQueue:
     name: str
     kind: str
     """``quorum``, ``classic`` or ``stream``."""
-    n_consumers: int
     n_ready: int
     n_unacknowledged: int
     policy: str | None
@@ -97,7 +96,6 @@ def _read_queue(queue: dict[str, Any]) -> BrokerQueue:
     return BrokerQueue(
         name=queue["name"],
         kind=queue.get("type", "classic"),
-        n_consumers=queue.get("consumers", 0),
         n_ready=queue.get("messages_ready", 0),
         n_unacknowledged=queue.get("messages_unacknowledged", 0),
         policy=queue.get("policy") or None,

@@ -10,6 +10,7 @@ from kombu import Connection
 from kombu.exceptions import OperationalError
 from sqlalchemy import text
 
+from app.broker.listeners import consumer_counts
 from app.broker.management import BrokerQueue, ManagementApi
 from app.db.migrate import current_revision, head_revision
 from app.db.session import Database
@@ -107,8 +108,9 @@ def check_consumers(settings: Settings) -> Check:
     with ManagementApi.from_settings(settings) as api:
         found = api.queues()
     listened = [*_work_queues(settings), *_sync_queues(settings)]
-    if silent := [name for name in listened if name in found and not found[name].n_consumers]:
-        waiting = sum(found[name].n_ready for name in silent)
+    counts = consumer_counts(settings, listened)
+    if silent := [name for name, n_consumers in counts.items() if not n_consumers]:
+        waiting = sum(found[name].n_ready for name in silent if name in found)
         advice = (
             "start the worker of each (`make ps` shows what runs in the local stack); "
             "one that was just started needs some seconds"

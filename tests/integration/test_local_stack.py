@@ -19,12 +19,18 @@ import psutil
 import psycopg2
 import pytest
 import redis
-from nightshift_local.errors import StackError
+from nightshift_local.errors import NotReady, StackError
 from nightshift_local.home import PROJECT_ROOT, Home
 from nightshift_local.leftovers import stack_processes
 from nightshift_local.ports import is_free, read_ports
 from nightshift_local.stack import Stack
+from nightshift_local.workers_ready import probe_worker
 from running_stack import RunningStack
+
+from app.services.check_installation import check_installation
+from app.services.register_worker import register_worker, unregister_worker
+from app.wiring import Wiring
+from config.settings import Settings
 
 NAMES = {"api", "dispatcher", "control", "beat", "flower", "postgres", "rabbitmq", "redis", "s3"}
 ADDRESSES = {"URL", "API_KEY", "ADMIN_KEY", "FLOWER_URL", "CONSOLE_URL", "METRICS_URL"}
@@ -237,6 +243,30 @@ def test_a_full_disk_is_named(empty_home: Path, monkeypatch: pytest.MonkeyPatch)
         Stack(Home(empty_home), lambda _line: None).up(servers_only=True)
 
     assert stack_processes(Home(empty_home)) == []
+
+
+def test_after_up_the_doctor_finds_every_worker_at_its_queue(empty_home: Path) -> None:
+    assert run_command(empty_home, "up").returncode == 0
+
+    settings = RunningStack(Stack(Home(empty_home), print)).settings
+    found = check_installation(settings=Settings.from_environ(settings))
+
+    assert {check.name: check.found for check in found if check.state == "failed"} == {}
+
+
+def test_a_worker_that_is_registered_and_does_not_listen_is_not_ready(wiring: Wiring) -> None:
+    if wiring.settings.broker_is_redis:
+        pytest.skip("Redis does not know who listens")
+    with pytest.raises(NotReady, match="has not registered itself"):
+        probe_worker(wiring.settings, "lonely.3")
+    register_worker(
+        database=wiring.database, queue="lonely.3", host="here", incarnation="here:1", warm_models=(), is_new=True
+    )
+    try:
+        with pytest.raises(NotReady, match=r"nobody listens on lonely\.3 and sync\.lonely"):
+            probe_worker(wiring.settings, "lonely.3")
+    finally:
+        unregister_worker(database=wiring.database, queue="lonely.3", incarnation="here:1")
 
 
 def test_ps_and_down_without_a_stack_say_so(empty_home: Path) -> None:

@@ -20,7 +20,13 @@ _PORT_TAKEN = ("ddress already in use", "eaddrinuse")
 
 
 def wait_until_ready(
-    home: Home, supervisor: Supervisor, program: Program, probe: Callable[[], None], *, timeout_s: float
+    home: Home,
+    supervisor: Supervisor,
+    program: Program,
+    probe: Callable[[], None],
+    *,
+    timeout_s: float,
+    poll_s: float = _POLL_S,
 ) -> None:
     """Probe until the answer is good.
 
@@ -40,7 +46,7 @@ def wait_until_ready(
             starts.add(state.started_at)
             if len(starts) > _DEATHS_TO_GIVE_UP or state.state == "fatal" or time.monotonic() > deadline:
                 raise StackError(explain_failure(home, program, state, str(reason))) from reason
-        time.sleep(_POLL_S)
+        time.sleep(poll_s)
 
 
 def explain_failure(home: Home, program: Program, state: ProcessState, met: str) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 import httpx
 import psutil
 
+from config.settings import Settings
 from nightshift_local import processes
 from nightshift_local.credentials import load_credentials
 from nightshift_local.errors import NotReady, StackError
@@ -37,8 +38,11 @@ from nightshift_local.servers.rabbitmq import RabbitMQ
 from nightshift_local.servers.redis import Redis
 from nightshift_local.servers.s3 import S3
 from nightshift_local.supervision import ProcessState, Supervisor
+from nightshift_local.workers_ready import probe_worker
 
 _API_READY_S = 90
+_WORKER_READY_S = 120
+_WORKER_POLL_S = 0.5
 _ONE_SHOT_TIMEOUT_S = 120
 _SHUTDOWN_S = 20
 # Empty data folders take 150 MiB; RabbitMQ stops all publishers below 200 MB.
@@ -69,6 +73,11 @@ class Plan:
         return [program for program in self.programs if program.shared]
 
     @property
+    def workers(self) -> list[Program]:
+        """The control worker and the device workers, each named by its queue."""
+        return [program for program in self.own_programs if program.name not in _EDGE]
+
+    @property
     def server_programs(self) -> list[Program]:
         """The backing servers' processes."""
         return [program for program in self.programs if not program.shared]
@@ -82,7 +91,9 @@ class Stack:
     say: Say
 
     def up(self, *, servers_only: bool = False) -> None:
-        """Start whatever does not run yet, and return when the API takes jobs; the workers may still load models.
+        """Start whatever does not run yet; return when the API takes jobs and every worker listens.
+
+        Models may still load: the first chunk waits for its model.
 
         Raises:
             StackError: something cannot start; whatever this call started is stopped again.
@@ -225,6 +236,7 @@ class Stack:
         for program in plan.own_programs:
             self._supervisor().start_program(program.name)
         self._wait_for_api(plan)
+        self._wait_for_workers(plan)
         self._write_client_env(plan)
         self.say(f"Nightshift is up: {plan.client_env['NIGHTSHIFT_URL']} (. {self.home.env_file})")
 
@@ -268,11 +280,24 @@ class Stack:
             self._wait_for_servers(plan)
         else:
             self._wait_for_api(plan)
+            self._wait_for_workers(plan)
 
     def _wait_for_api(self, plan: Plan) -> None:
         api = next(program for program in plan.programs if program.name == "api")
         probe = partial(_probe_api, plan.client_env["NIGHTSHIFT_URL"])
         wait_until_ready(self.home, self._supervisor(), api, probe, timeout_s=_API_READY_S)
+
+    def _wait_for_workers(self, plan: Plan) -> None:
+        with ThreadPoolExecutor() as pool:
+            waits = [pool.submit(self._wait_for_worker, plan, program) for program in plan.workers]
+            for wait in waits:
+                wait.result()
+
+    def _wait_for_worker(self, plan: Plan, program: Program) -> None:
+        probe = partial(probe_worker, Settings.from_environ(plan.settings), program.name)
+        wait_until_ready(
+            self.home, self._supervisor(), program, probe, timeout_s=_WORKER_READY_S, poll_s=_WORKER_POLL_S
+        )
 
     def _write_client_env(self, plan: Plan) -> None:
         """Write ``env``; the tenant's key of the last start is kept while it is valid."""
@@ -312,8 +337,7 @@ class Stack:
 
     def _stop_in_order(self, supervisor: Supervisor) -> None:
         plan = self._plan(read_ports(self.home))
-        names = [program.name for program in plan.own_programs]
-        workers = [name for name in names if name not in (*_EDGE, "control")]
+        workers = [program.name for program in plan.workers if program.name != "control"]
         servers = [program.name for program in plan.server_programs if program.name != "epmd"]
         for step in (_EDGE, workers, ["control"], servers, ["epmd"]):
             longest = max((program.stop_wait_s for program in plan.programs if program.name in step), default=0)
