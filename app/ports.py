@@ -131,6 +131,8 @@ class LastWords:
     """The item error code that its end means; None where nothing is known but that it died."""
     indexes: frozenset[int]
     """The items it had on its device; empty where it had none, or too many to note."""
+    blames_the_chunk: bool = True
+    """False: something else on the device ended it, and nothing of the chunk."""
 
 
 class DeathNotes(Protocol):

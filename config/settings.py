@@ -40,6 +40,13 @@ def _number(value: str) -> float:
     return number
 
 
+def _count(value: str) -> int:
+    number = _integer(value)
+    if number < 0:
+        raise ValueError("expected zero or a number above it")
+    return number
+
+
 def _amount(value: str) -> Decimal | None:
     if not value:
         return None
@@ -163,6 +170,11 @@ class Settings:
         "A device worker whose model is silent for this long is ended; sooner where a job has an `item_timeout_s`",
         default=300.0,
         read=_positive(_number),
+    )
+    worker_memory_bytes: int = _variable(
+        "A device worker's child that holds more memory is ended and its item found; 0 leaves it to the kernel",
+        default=0,
+        read=_count,
     )
     sync_timeout_s: float = _variable("Deadline of a synchronous request", default=30.0, read=_positive(_number))
 

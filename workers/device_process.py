@@ -23,6 +23,7 @@ from workers.device_lock import DeviceLock
 from workers.engines.base import DeviceLost, ModelUnloadable
 from workers.engines.registry import EngineRegistry
 from workers.leaving import Leaving
+from workers.memory import offer_to_be_killed_first
 from workers.pinning import device_of
 from workers.pipeline import PipelineRunner
 from workers.sync_lane import SyncLaneServer
@@ -56,6 +57,7 @@ class DeviceProcess:
 
     def start(self, **_signal: object) -> None:
         """Begin to serve; returns at once, the models load meanwhile and the first chunk waits for them."""
+        offer_to_be_killed_first()
         self._stopped = threading.Event()
         self._incarnation = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns()}"
         wiring = process_wiring()
@@ -71,7 +73,13 @@ class DeviceProcess:
             death_notes=self.black_box,
         )
         set_worker_process(worker)
-        lane = SyncLaneServer(wiring.settings, pool=pool_of(self._queue), engines=engines, device_lock=device_lock)
+        lane = SyncLaneServer(
+            wiring.settings,
+            pool=pool_of(self._queue),
+            engines=engines,
+            device_lock=device_lock,
+            device_pass=self.black_box.lane,
+        )
         self._thread("load-models", lambda: _load(engines))
         self._thread("heartbeat", lambda: self._beat(wiring, engines))
         self._thread("sync-lane", lambda: _serve(lane))

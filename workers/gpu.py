@@ -52,7 +52,8 @@ def _serve(queue: str, settings: Settings) -> None:
 
     app.conf.worker_pool = "workers.prompt_pool:TaskPool"
     process = DeviceProcess(queue, deaf_s=settings.worker_silence_s)
-    worker_init.connect(Watchdog(process.black_box).start, weak=False)
+    watchdog = Watchdog(process.black_box, memory_limit_bytes=settings.worker_memory_bytes)
+    worker_init.connect(watchdog.start, weak=False)
     worker_process_init.connect(process.start, weak=False)
     worker_process_shutdown.connect(process.stop, weak=False)
     worker_shutting_down.connect(process.leaving.set, weak=False)

@@ -90,7 +90,7 @@ class _Run:
             should_stop=self._stopping,
             stats=request.stats,
             limits=limits,
-            black_box=black_box,
+            device_pass=black_box,
         )
         self._prepared: Channel[Window] = Channel(WINDOWS_WAITING)
         self._answered: Channel[AnsweredWindow] = Channel(WINDOWS_WAITING)

@@ -20,10 +20,11 @@ from app.errors import BrokerUnavailable, ModelNotFound, NightshiftError
 from app.ports import RunStats
 from config.queues import sync_lane_queue
 from config.settings import Settings
+from workers.black_box import DevicePass
 from workers.device_lock import DeviceLock
 from workers.engines.base import DeviceLost
 from workers.engines.registry import EngineRegistry
-from workers.window_runner import WindowRunner
+from workers.window_runner import DeviceLimits, WindowRunner
 
 log = structlog.get_logger(__name__)
 
@@ -33,8 +34,23 @@ _UNUSABLE = {"error": {"code": ItemErrorCode.INTERNAL, "message": "the model can
 class SyncLaneServer(ReconnectingConsumer):
     """One thread of a device worker; reconnects by itself, for ever."""
 
-    def __init__(self, settings: Settings, *, pool: str, engines: EngineRegistry, device_lock: DeviceLock) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        pool: str,
+        engines: EngineRegistry,
+        device_lock: DeviceLock,
+        device_pass: DevicePass | None = None,
+    ) -> None:
+        """Bind the lane to a worker.
+
+        Args:
+            device_pass: where each request is noted while it is on the device; None where nobody would read it.
+        """
         super().__init__(broker_connection(settings))
+        self._device_pass = device_pass
+        self._hang_timeout_s = settings.hang_timeout_s
         self._replies = RestingPublisher(settings)
         self._broker_timeout_s = settings.broker_timeout_s
         self._pool = pool
@@ -93,6 +109,8 @@ class SyncLaneServer(ReconnectingConsumer):
             hold_device=self._device_lock.urgent,
             should_stop=lambda: time.monotonic() > ends_at,
             stats=RunStats(),
+            limits=DeviceLimits(hang_timeout_s=max(request["timeout_s"], self._hang_timeout_s)),
+            device_pass=self._device_pass,
         )
         answered = runner.forward(engine.prepare([item]))
         too_late = ItemFailed(0, ItemErrorCode.ITEM_TIMEOUT, "the deadline passed while the item ran")

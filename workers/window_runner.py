@@ -15,7 +15,7 @@ import structlog
 from app.domain.items import ItemErrorCode, ItemFailed, ItemOutcome
 from app.errors import OutOfDeviceMemory
 from app.ports import RunStats
-from workers.black_box import BlackBox
+from workers.black_box import DevicePass
 from workers.engines.base import AnyEngine, Batch, DeviceLost, Stopped, Window
 
 log = structlog.get_logger(__name__)
@@ -69,7 +69,7 @@ class WindowRunner:
         should_stop: Callable[[], bool],
         stats: RunStats,
         limits: DeviceLimits = NO_LIMITS,
-        black_box: BlackBox | None = None,
+        device_pass: DevicePass | None = None,
     ) -> None:
         """Bind an engine to one run.
 
@@ -77,14 +77,14 @@ class WindowRunner:
             hold_device: gives the device for one batch; not asked where the engine uses none.
             should_stop: asked before each batch.
             stats: its ``device_s`` grows by the time in ``forward``.
-            black_box: where each batch is noted, for the case that it kills this process or hangs.
+            device_pass: where each batch is noted, for the case that it kills this process or hangs.
         """
         self._engine = engine
         self._hold_device = hold_device if engine.uses_device else nullcontext
         self._should_stop = should_stop
         self._stats = stats
         self._limits = limits
-        self._black_box = black_box
+        self._device_pass = device_pass
 
     def forward(self, window: Window) -> AnsweredWindow:
         """Run a window's batches until they are done or ``should_stop()`` is true."""
@@ -125,16 +125,16 @@ class WindowRunner:
                 self._stats.device_s += time.monotonic() - started_s
 
     def _noted(self, indexes: Sequence[int]) -> AbstractContextManager[None]:
-        if self._black_box is None:
+        if self._device_pass is None:
             return nullcontext()
-        return self._black_box.on_device(indexes, limit_s=self._limits.of_silence(len(indexes)))
+        return self._device_pass.on_device(indexes, limit_s=self._limits.of_silence(len(indexes)))
 
     def _forward_in_time(self, batch: Batch, *, ends_at_s: float) -> Any:
         """Run a batch until its time is over; one that does not ask in between is judged when it comes back."""
 
         def should_stop() -> bool:
-            if self._black_box is not None:
-                self._black_box.still_alive()
+            if self._device_pass is not None:
+                self._device_pass.still_alive()
             return self._should_stop() or time.monotonic() >= ends_at_s
 
         try:

@@ -94,6 +94,7 @@ class Chunks:
         was_running = chunks.c.state == ChunkState.RUNNING
         unheard_of = case((was_running, None), else_=chunks.c.death_cause)
         cause = last_words.cause if last_words else unheard_of
+        counts_as_death = last_words is None or last_words.blames_the_chunk
         claimed = change_chunks(
             self._connection,
             chunks.c.id == chunk_id,
@@ -103,7 +104,7 @@ class Chunks:
             values={
                 "queue": queue,
                 "attempt": chunks.c.attempt + 1,
-                "worker_deaths": chunks.c.worker_deaths + cast(was_running, Integer),
+                "worker_deaths": chunks.c.worker_deaths + (cast(was_running, Integer) if counts_as_death else 0),
                 "death_cause": cause,
                 "lease_token": token,
                 "lease_holder": holder,

@@ -94,6 +94,22 @@ def test_a_note_of_every_item_or_of_none_narrows_nothing_and_the_chunk_is_halved
     assert [chunk["n_items"] for chunk in core.chunks(job_id)] == [4, 2, 2]
 
 
+def test_a_death_that_the_chunk_is_not_to_blame_for_is_not_counted(core: CoreMachine) -> None:
+    job_id = core.planned([good(name) for name in "ab"])
+    (chunk_id,) = core.granted(job_id)
+    notes = Notes()
+
+    class Killed:
+        def run(self, _: RunRequest) -> Iterator[ItemOutcome]:
+            notes.words[chunk_id] = LastWords(None, frozenset(), blames_the_chunk=False)
+            raise WorkerDied
+
+    for n in range(3):
+        with pytest.raises(WorkerDied):
+            core.run(chunk_id, holder=f"worker-{n}", runner=Killed(), death_notes=notes)  # type: ignore[arg-type]
+    assert core.chunk(chunk_id)["worker_deaths"] == 0
+
+
 def test_an_item_that_exhausts_memory_outside_the_device_says_so(core: CoreMachine) -> None:
     items = [
         good("a"),

@@ -11,7 +11,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from workers import black_box
 from workers.black_box import GRACE_S, MOST_ITEMS, BlackBox, Watchdog, is_child_of_this_process
+from workers.memory import resident_bytes
 
 CHUNK = 7
 
@@ -167,3 +169,81 @@ def test_only_children_are_ended() -> None:
         assert is_child_of_this_process(child.pid)
         child.kill()
     assert not is_child_of_this_process(child.pid)
+
+
+def _eat_memory(box: BlackBox) -> None:
+    box.begin(CHUNK)
+    with box.on_device([4], limit_s=300):
+        eaten = [b"x" * (200 * 2**20)]
+        time.sleep(60)
+    assert eaten
+
+
+def _end_by(watchdog: Watchdog, child: Child) -> int:
+    deadline = time.monotonic() + 10
+    while not watchdog.look():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return child.ended_by()
+
+
+def test_a_process_that_holds_too_much_memory_is_ended_and_the_reason_is_known(
+    box: BlackBox, fork: Callable[..., Child]
+) -> None:
+    child = fork(_eat_memory)
+    watchdog = Watchdog(box, memory_limit_bytes=resident_bytes(os.getpid()) + 100 * 2**20)
+    assert _end_by(watchdog, child) == signal.SIGKILL
+    words = box.last_words(CHUNK)
+    assert words is not None
+    assert (words.cause, words.indexes) == ("out_of_memory", {4})
+
+
+def test_without_a_limit_memory_is_left_to_the_kernel(box: BlackBox, fork: Callable[..., Child]) -> None:
+    child = fork(_eat_memory)
+    watchdog = Watchdog(box)
+    for _ in range(10):
+        assert not watchdog.look()
+        time.sleep(0.04)
+    assert is_child_of_this_process(child.pid)
+
+
+@pytest.mark.parametrize(("n_kills", "cause"), [(8, "out_of_memory"), (7, None)])
+def test_a_death_is_put_down_to_memory_where_the_kernel_killed_somebody_since_the_chunk_was_begun(
+    box: BlackBox, fork: Callable[..., Child], monkeypatch: pytest.MonkeyPatch, n_kills: int, cause: str | None
+) -> None:
+    monkeypatch.setattr(black_box, "count_oom_kills", lambda: 7)
+    fork(_die_on([3])).ended_by()
+    monkeypatch.setattr(black_box, "count_oom_kills", lambda: n_kills)
+    words = box.last_words(CHUNK)
+    assert words is not None
+    assert (words.cause, words.indexes) == (cause, {3})
+
+
+def test_a_request_of_the_sync_lane_that_hangs_is_ended_and_the_chunk_beside_it_is_not_blamed(
+    fork: Callable[..., Child],
+) -> None:
+    box = BlackBox(deaf_s=0.3)
+
+    def hang(_: BlackBox) -> None:
+        box.begin(CHUNK)
+        with box.lane.on_device((), limit_s=300):
+            ctypes.PyDLL(None).sleep(60)
+
+    assert _end_by(Watchdog(box), fork(hang)) == signal.SIGKILL
+    words = box.last_words(CHUNK)
+    assert words is not None
+    assert (words.cause, words.indexes, words.blames_the_chunk) == (None, frozenset(), False)
+
+
+def test_an_item_that_kills_is_blamed_even_if_a_request_was_answered_before(
+    box: BlackBox, fork: Callable[..., Child]
+) -> None:
+    def die(box: BlackBox) -> None:
+        with box.lane.on_device((), limit_s=60):
+            pass
+        _die_on([3])(box)
+
+    fork(die).ended_by()
+    words = box.last_words(CHUNK)
+    assert words is not None
+    assert (words.indexes, words.blames_the_chunk) == ({3}, True)
