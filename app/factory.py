@@ -9,6 +9,7 @@ from flask import Flask
 from app.api import (
     admin_keys,
     admin_tenants,
+    admin_workers,
     authentication,
     context,
     docs,
@@ -36,6 +37,7 @@ BLUEPRINTS: Sequence[ApiBlueprint] = (
     schedules.blueprint,
     admin_keys.blueprint,
     admin_tenants.blueprint,
+    admin_workers.blueprint,
     health.blueprint,
     openapi.blueprint,
     docs.blueprint,

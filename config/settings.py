@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 PREFIX = "NIGHTSHIFT_"
-_QUEUE_NAME = re.compile(r"^[a-z][a-z0-9]*\.[0-9]{1,3}$")
+_QUEUE_NAME = re.compile(r"[a-z][a-z0-9]*\.[0-9]{1,3}\Z")
 
 
 class SettingsError(Exception):
@@ -71,9 +71,14 @@ def _flag(value: str) -> bool:
     raise ValueError("expected true or false")
 
 
+def is_queue_name(name: str) -> bool:
+    """Whether a device queue may have this name: pool, dot, number."""
+    return _QUEUE_NAME.match(name) is not None
+
+
 def _queues(value: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in value.split(",") if name.strip())
-    if not names or any(not _QUEUE_NAME.match(name) for name in names):
+    if not names or any(not is_queue_name(name) for name in names):
         raise ValueError("expected names like gpu.0,gpu.1")
     return names
 

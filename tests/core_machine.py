@@ -215,7 +215,7 @@ class CoreMachine:
             self.publisher.prepares.clear()
             for wave_of, grants in self.publisher.take_waves():
                 for grant in grants:
-                    self.run(grant.chunk_id)
+                    self.run(grant.chunk_id, queue=grant.queue)
                 self.finish(wave_of)
             self.finish(job_id)
         raise AssertionError(f"{job_id} did not end in {MOST_ROUNDS} rounds: {self.chunks(job_id)}")

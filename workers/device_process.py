@@ -81,7 +81,7 @@ class DeviceProcess:
             device_pass=self.black_box.lane,
         )
         self._thread("load-models", lambda: _load(engines))
-        self._thread("heartbeat", lambda: self._beat(wiring, engines))
+        self._thread("heartbeat", lambda: self._beat(wiring, engines, lane))
         self._thread("sync-lane", lambda: _serve(lane))
 
     def stop(self, **_signal: object) -> None:
@@ -98,11 +98,11 @@ class DeviceProcess:
     def _thread(self, name: str, target: Callable[[], None]) -> None:
         threading.Thread(target=target, name=name, daemon=True).start()
 
-    def _beat(self, wiring: Wiring, engines: EngineRegistry) -> None:
+    def _beat(self, wiring: Wiring, engines: EngineRegistry, lane: SyncLaneServer) -> None:
         is_new = True
         while True:
             try:
-                register_worker(
+                is_drained = register_worker(
                     database=wiring.database,
                     queue=self._queue,
                     host=socket.gethostname(),
@@ -111,6 +111,7 @@ class DeviceProcess:
                     is_new=is_new,
                 )
                 is_new = False
+                lane.set_open(not is_drained)
             except DatabaseUnavailable:
                 log.warning("heartbeat_failed", queue=self._queue)
             except Exception:  # such as tables that are just being migrated: a worker that works must not fall silent
@@ -146,7 +147,7 @@ def _load(engines: EngineRegistry) -> None:
 
 def _serve(lane: SyncLaneServer) -> None:
     try:
-        lane.run()
+        lane.serve()
     except DeviceLost as error:
         _end_without_device(error)
 

@@ -5,6 +5,7 @@ Beside ``app/broker/sync_client.py``, which says what travels in both directions
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -32,7 +33,7 @@ _UNUSABLE = {"error": {"code": ItemErrorCode.INTERNAL, "message": "the model can
 
 
 class SyncLaneServer(ReconnectingConsumer):
-    """One thread of a device worker; reconnects by itself, for ever."""
+    """One thread of a device worker; reconnects by itself, for ever. Of a drained worker it is closed."""
 
     def __init__(
         self,
@@ -56,6 +57,23 @@ class SyncLaneServer(ReconnectingConsumer):
         self._pool = pool
         self._engines = engines
         self._device_lock = device_lock
+        self._open = threading.Event()
+        self._open.set()
+
+    def serve(self) -> None:
+        """Serve requests while the lane is open, for ever."""
+        while True:
+            self._open.wait()
+            self.should_stop = False
+            self.run()
+
+    def set_open(self, is_open: bool) -> None:  # noqa: FBT001 - a setter
+        """Take requests, or after the one at hand no more; said again with every heartbeat."""
+        if is_open:
+            self._open.set()
+        else:
+            self._open.clear()
+            self.should_stop = True
 
     def close(self) -> None:
         """Close the connection for replies, once ``run`` has ended."""

@@ -25,6 +25,11 @@ STATE_COLOURS = {
     "expired": "red",
     "cancelled": "dim",
     "running": "cyan",
+    "live": "green",
+    "draining": "yellow",
+    "drained": "dim",
+    "stuck": "red",
+    "silent": "red",
 }
 
 

@@ -13,6 +13,7 @@ from app.cli.stack import down, logs, ps, up
 from app.cli.submit import submit
 from app.cli.tenants import tenants
 from app.cli.update import update
+from app.cli.workers import workers
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -37,6 +38,7 @@ for _command in (
     schedules,
     keys,
     tenants,
+    workers,
     doctor,
     migrate,
     topology,

@@ -304,8 +304,21 @@ workers = Table(
     Column("host", Text, nullable=False),
     Column("incarnation", Text, nullable=False),
     _json("warm_models", "[]"),
+    # Models that this process tried to load lately and could not.
+    _json("unloadable_models", "[]"),
+    # When this incarnation began.
     _moment("started_at", now=True),
     _moment("seen_at", now=True),
+    # Since when it takes no chunk although it is heard; null once it does.
+    _moment("stuck_since"),
+)
+
+# Queues whose worker takes no more chunks. Apart from the workers, whose rows come and go with their processes.
+drains = Table(
+    "drains",
+    metadata,
+    Column("queue", Text, primary_key=True),
+    _moment("created_at", now=True),
 )
 
 model_rates = Table(

@@ -9,20 +9,30 @@ from config.queues import pool_of
 
 
 def register_worker(
-    *, database: Database, queue: str, host: str, incarnation: str, warm_models: tuple[str, ...], is_new: bool = False
-) -> None:
+    *,
+    database: Database,
+    queue: str,
+    host: str,
+    incarnation: str,
+    warm_models: tuple[str, ...],
+    is_new: bool = False,
+) -> bool:
     """Record the worker that serves ``queue``; call it every few seconds.
 
     Args:
         incarnation: names this very process; a restart gets another.
         warm_models: aliases whose weights are on the device.
         is_new: wakes the dispatcher, which may have work waiting for this worker.
+    Returns:
+        Whether the queue is drained: then its worker takes nothing more, synchronous requests included.
     """
     worker = LiveWorker(queue, pool_of(queue), host, incarnation, warm_models)
     with database.begin() as connection:
-        Workers(connection).report(worker)
+        workers = Workers(connection)
+        workers.report(worker)
         if is_new:
             notify(connection)
+        return workers.is_drained(queue)
 
 
 def unregister_worker(*, database: Database, queue: str, incarnation: str) -> None:

@@ -61,22 +61,22 @@ def own(wiring: Wiring, settings: Settings, pool: str) -> Wiring:
 
 
 @pytest.fixture
-def serve(own: Wiring, pool: str) -> Iterator[Callable[[], SyncLaneServer]]:
+def serve(own: Wiring, pool: str) -> Iterator[Callable[..., SyncLaneServer]]:
     """Start a worker's side of the lane."""
     servers: list[tuple[SyncLaneServer, threading.Thread]] = []
 
-    def start() -> SyncLaneServer:
+    def start(*, reopens: bool = False) -> SyncLaneServer:
         engines = EngineRegistry(own.models, pool=pool, device="cpu")
         server = SyncLaneServer(own.settings, pool=pool, engines=engines, device_lock=DeviceLock())
-        thread = threading.Thread(target=server.run)
+        thread = threading.Thread(target=server.serve if reopens else server.run, daemon=reopens)
         thread.start()
         servers.append((server, thread))
         return server
 
     yield start
     for server, thread in servers:
-        server.should_stop = True
-        thread.join()
+        server.set_open(False)
+        thread.join(timeout=5 if thread.daemon else None)
         server.close()
 
 
@@ -149,6 +149,25 @@ def test_without_a_worker_the_call_ends_at_its_deadline(lane: KombuSyncLane, poo
         _ask(lane, pool, "anybody?", timeout_s=1)
 
     assert 0.9 < time.monotonic() - started_s < 6
+
+
+def _times_out(lane: KombuSyncLane, pool: str) -> bool:
+    try:
+        _ask(lane, pool, "while closed", timeout_s=1)
+    except SyncTimedOut:
+        return True
+    return False
+
+
+def test_a_lane_that_is_closed_takes_nothing_until_it_is_opened_again(
+    serve: Any, lane: KombuSyncLane, pool: str
+) -> None:
+    server = serve(reopens=True)
+    assert _ask(lane, pool, "while open") == "while open"
+    server.set_open(False)
+    assert any(_times_out(lane, pool) for _ in range(20)), "a closed lane went on answering"
+    server.set_open(True)
+    assert _ask(lane, pool, "once more") == "once more"
 
 
 def test_a_request_past_its_deadline_is_not_run_and_blocks_nobody(serve: Any, lane: KombuSyncLane, pool: str) -> None:

@@ -417,3 +417,48 @@ def test_a_live_job_is_changed(api: Api, nightshift: Callable[..., Result]) -> N
     nothing = nightshift("update", "job_1")
     assert nothing.exit_code == 2
     assert "at least one of" in nothing.stderr
+
+
+WORKER = {
+    "queue": "gpu.0",
+    "pool": "gpu",
+    "state": "draining",
+    "host": "node-a",
+    "incarnation": "node-a:7:1",
+    "started_at": "2026-11-01T00:00:00Z",
+    "age_s": 7300.0,
+    "seen_at": "2026-11-01T02:00:00Z",
+    "warm_models": ["echo", "all-MiniLM-L6-v2"],
+    "unloadable_models": [],
+    "running": {"chunk_id": 42, "job_id": "job_1", "running_s": 3.2},
+    "n_waiting": 0,
+    "drained_at": "2026-11-01T02:00:00Z",
+}
+
+
+@pytest.mark.parametrize("verb", ["drain", "undrain"])
+def test_a_worker_is_drained_with_the_operators_key_and_its_last_chunk_named(
+    api: Api, nightshift: Callable[..., Result], verb: str
+) -> None:
+    api.on("POST", f"/v1/admin/workers/gpu.0/{verb}", WORKER)
+    done = nightshift("workers", verb, "gpu.0")
+    assert done.stdout == "gpu.0 is draining; it still runs chunk 42 of job_1\n"
+    assert json.loads(nightshift("workers", verb, "gpu.0", "--json").stdout) == WORKER
+    assert {headers["authorization"] for _, _, headers, _ in api.seen} == {"Bearer admin-1"}
+
+
+def test_workers_are_listed_with_what_they_run(api: Api, nightshift: Callable[..., Result]) -> None:
+    gone = {**WORKER, "queue": "gpu.1", "state": "drained", "host": None, "age_s": None, "running": None}
+    api.on("GET", "/v1/admin/workers", {"object": "list", "data": [WORKER, {**gone, "warm_models": []}]})
+    _, first, second = nightshift("workers", "list").stdout.splitlines()
+    assert first.split(None, 3)[:3] == ["gpu.0", "draining", "node-a"]
+    assert "2 h" in first
+    assert "echo, all-MiniLM-L6-v2" in first
+    assert "chunk 42 of job_1 for 3 s" in first
+    assert second.split() == ["gpu.1", "drained", "-", "-", "-", "-", "0"]
+
+
+def test_a_worker_that_is_not_there_is_told(api: Api, nightshift: Callable[..., Result]) -> None:
+    api.on("POST", "/v1/admin/workers/..%2Fx/drain", _error("not_found", message="no worker"), status=404)
+    done = nightshift("workers", "drain", "../x")
+    assert (done.exit_code, done.stderr) == (1, "Error: no worker (not_found, request req_9)\n")

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Integer, RowMapping, and_, case, cast, func, 
 from sqlalchemy.sql import ColumnElement
 
 from app.db.repositories.chunk_changes import change_chunks
-from app.db.tables import chunks, jobs
+from app.db.tables import chunks, drains, jobs
 from app.domain.chunks import Chunk, ChunkOutcome, ItemSpan, NewChunk
 from app.domain.states import (
     LIVE_CHUNK_STATES,
@@ -82,6 +82,9 @@ class Chunks:
         so a redelivery to it means that the former worker, or its child, is no more. Should it still be alive
         somewhere, its token is stale from now on.
 
+        A chunk that was taken back and granted to another queue is not ours, nor is anything once our queue is
+        drained: a message that was sent before may still arrive.
+
         Args:
             last_words: what is known of the end of the process that had it before, where that was on this very device.
         Returns:
@@ -98,7 +101,8 @@ class Chunks:
         claimed = change_chunks(
             self._connection,
             chunks.c.id == chunk_id,
-            or_(chunks.c.state == ChunkState.GRANTED, abandoned),
+            or_(and_(chunks.c.state == ChunkState.GRANTED, chunks.c.queue == queue), abandoned),
+            ~select(drains.c.queue).where(drains.c.queue == queue).exists(),
             sources=(ChunkState.GRANTED, ChunkState.RUNNING),
             wanted=ChunkState.RUNNING,
             values={
@@ -155,6 +159,11 @@ class Chunks:
         """Let chunks of a job that were published but not claimed wait again; their messages find nothing to do."""
         of_job, sources = chunks.c.job_id == job_id, (ChunkState.GRANTED,)
         return len(change_chunks(self._connection, of_job, sources=sources, wanted=ChunkState.PENDING, values={}))
+
+    def take_back_from_queue(self, queue: str) -> int:
+        """Let chunks that were published to a queue but not claimed wait again, for other workers."""
+        on_queue, sources = chunks.c.queue == queue, (ChunkState.GRANTED,)
+        return len(change_chunks(self._connection, on_queue, sources=sources, wanted=ChunkState.PENDING, values={}))
 
     def stop_running(self, chunk_id: int, *, token: str, wanted: ChunkState) -> None:
         """Close a claimed chunk of a job that was stopped: its items did not run.

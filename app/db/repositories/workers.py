@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, case, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from app.db.tables import model_rates, workers
+from app.db.tables import drains, model_rates, workers
 
 SMOOTHING = 0.3
 """Weight of the newest chunk in a measured rate."""
@@ -16,13 +16,14 @@ SMOOTHING = 0.3
 
 @dataclass(frozen=True, slots=True)
 class LiveWorker:
-    """A worker heard from lately."""
+    """A worker that takes work, or that reports itself."""
 
     queue: str
     pool: str
     host: str
     incarnation: str
     warm_models: tuple[str, ...]
+    unloadable_models: tuple[str, ...] = ()
 
 
 class Workers:
@@ -38,20 +39,42 @@ class Workers:
             "host": worker.host,
             "incarnation": worker.incarnation,
             "warm_models": list(worker.warm_models),
+            "unloadable_models": list(worker.unloadable_models),
             "seen_at": func.now(),
         }
+        is_new = workers.c.incarnation != worker.incarnation
+        of_incarnation = {
+            "started_at": case((is_new, func.now()), else_=workers.c.started_at),
+            "stuck_since": case((is_new, None), else_=workers.c.stuck_since),
+        }
         statement = insert(workers).values(queue=worker.queue, **values)
-        statement = statement.on_conflict_do_update(index_elements=["queue"], set_=values)
+        statement = statement.on_conflict_do_update(index_elements=["queue"], set_={**values, **of_incarnation})
         self._connection.execute(statement)
 
     def live(self, *, silence_s: float) -> list[LiveWorker]:
-        """Workers heard from within ``silence_s``."""
+        """Workers that take work: heard from within ``silence_s``, not drained and not stuck."""
         heard = func.now() - timedelta(seconds=silence_s)
-        query = select(workers).where(workers.c.seen_at > heard).order_by(workers.c.queue)
+        query = (
+            select(workers)
+            .outerjoin(drains, drains.c.queue == workers.c.queue)
+            .where(workers.c.seen_at > heard, workers.c.stuck_since.is_(None), drains.c.queue.is_(None))
+            .order_by(workers.c.queue)
+        )
         return [
-            LiveWorker(row.queue, row.pool, row.host, row.incarnation, tuple(row.warm_models))
+            LiveWorker(
+                queue=row.queue,
+                pool=row.pool,
+                host=row.host,
+                incarnation=row.incarnation,
+                warm_models=tuple(row.warm_models),
+                unloadable_models=tuple(row.unloadable_models),
+            )
             for row in self._connection.execute(query)
         ]
+
+    def is_drained(self, queue: str) -> bool:
+        """Whether the worker of a queue was told to take nothing more."""
+        return self._connection.execute(select(exists().where(drains.c.queue == queue))).scalar_one()
 
     def leave(self, *, queue: str, incarnation: str) -> None:
         """Write down that a worker stopped in good order."""
