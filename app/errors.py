@@ -15,6 +15,7 @@ NightshiftError
 │   ├── RequestTooLarge            above a documented size
 │   ├── StateConflict              the object is in a state that forbids it; asking again will not help
 │   ├── QueueFull                  past the hard cap on unfinished jobs
+│   ├── RateLimited                more requests in a minute than the tenant may send
 │   ├── IdempotencyKeyReused       the key was sent before with another body
 │   ├── IdempotencyKeyInUse        a request with the same key is being answered
 │   └── RangeNotSatisfiable        a Range outside the content
@@ -178,6 +179,13 @@ class QueueFull(RequestRefused):
     """Too many unfinished jobs; come back after ``retry_after_s``."""
 
     code = "queue_full"
+    retryable = True
+
+
+class RateLimited(RequestRefused):
+    """More requests in a minute than the tenant may send; come back after ``retry_after_s``."""
+
+    code = "rate_limit_exceeded"
     retryable = True
 
 

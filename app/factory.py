@@ -16,6 +16,7 @@ from app.api import (
     error_handlers,
     health,
     openapi,
+    rate_limits,
     request_ids,
     request_metrics,
     security_headers,
@@ -62,6 +63,7 @@ def create_app(wiring: Wiring) -> Flask:
     request_metrics.install(app)
     error_handlers.install(app)
     authentication.install(app)
+    rate_limits.install(app, wiring)
     security_headers.install(app)
     api = openapi.make_api(app, public_url=wiring.settings.public_url)
     for blueprint in BLUEPRINTS:

@@ -39,6 +39,11 @@ REQUEST_DURATION = Histogram(
     "nightshift_request_duration_seconds", "Time to answer a request", ["method", "route"], buckets=REQUEST_BOUNDS_S
 )
 
+RATE_LIMITED = Counter("nightshift_rate_limited_requests", "Requests refused with rate_limit_exceeded")
+RATES_IN_MEMORY = Counter(
+    "nightshift_rates_in_memory_requests", "Requests whose rate one process counted alone, because Redis did not answer"
+)
+
 
 def observe_request(*, method: str, route: str, status: int, duration_s: float) -> None:
     """Count one answered request; ``route`` is the rule (``/v1/jobs/<id>``), never the path."""

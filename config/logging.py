@@ -36,6 +36,7 @@ def configure_logging(*, level: str, process: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    logging.getLogger("flask-limiter").setLevel(logging.ERROR)  # app/api/rate_limits.py says it once
     logging.getLogger("kombu.transport.native_delayed_delivery").setLevel(logging.ERROR)  # no task has an ETA
     for noisy in ("amqp", "urllib3", "httpx", "httpcore", "sentence_transformers", "celery.redirected"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -91,6 +91,13 @@ class ApiBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest ships no t
 
         return decorate
 
+    @staticmethod
+    def rate_limited(view: View) -> View:
+        """Count the requests of a view towards its tenant's requests per minute."""
+        notes = {**deepcopy(getattr(view, "_apidoc", {})), "rate_limited": True}
+        setattr(view, "_apidoc", notes)  # noqa: B010 - where flask-smorest keeps its notes
+        return view
+
     def creates(
         self, status: int, schema: type[Schema], *, location: str | None = None, streamed: bool = False
     ) -> Callable[[View], View]:
@@ -121,7 +128,9 @@ class ApiBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest ships no t
         """Write every error that an operation can answer with into its documentation."""
         creates = doc_info.get("creates", False)
         of_key = _OF_A_KEY if creates else ()
-        refusals = dict.fromkeys([*_ALWAYS[self.access], *_of_input(doc), *of_key, *doc_info.get("refusals", ())])
+        of_rate = (errors.RateLimited,) if doc_info.get("rate_limited") else ()
+        own = doc_info.get("refusals", ())
+        refusals = dict.fromkeys([*_ALWAYS[self.access], *_of_input(doc), *of_key, *of_rate, *own])
         if creates:
             doc.setdefault("parameters", []).append(PARAMETER_DOC)
         by_status: dict[int, list[type[errors.NightshiftError]]] = {}
@@ -134,6 +143,11 @@ class ApiBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest ships no t
             del responses[status]  # what flask-smorest writes for every body; ours says more
         responses.update({str(status): _error_response(kinds) for status, kinds in sorted(by_status.items())})
         return doc
+
+
+def is_rate_limited(view: Callable[..., Any] | None) -> bool:
+    """Whether a view is marked ``rate_limited``."""
+    return bool(getattr(view, "_apidoc", {}).get("rate_limited"))
 
 
 def _of_input(doc: dict[str, Any]) -> tuple[type[errors.NightshiftError], ...]:

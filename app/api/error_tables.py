@@ -41,6 +41,7 @@ KINDS: dict[type[errors.NightshiftError], ErrorKind] = {
     errors.RangeNotSatisfiable: ErrorKind(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, _REQUEST),
     errors.StateConflict: ErrorKind(HTTPStatus.CONFLICT, _REQUEST),
     errors.QueueFull: ErrorKind(HTTPStatus.TOO_MANY_REQUESTS, "rate_limit_error"),
+    errors.RateLimited: ErrorKind(HTTPStatus.TOO_MANY_REQUESTS, "rate_limit_error"),
     errors.IdempotencyKeyReused: ErrorKind(HTTPStatus.UNPROCESSABLE_ENTITY, _REQUEST),
     errors.IdempotencyKeyInUse: ErrorKind(HTTPStatus.SERVICE_UNAVAILABLE, _SERVER),
     errors.DependencyFailed: ErrorKind(HTTPStatus.SERVICE_UNAVAILABLE, _SERVER),

@@ -139,6 +139,19 @@ def test_every_route_that_creates_takes_an_idempotency_key(app: Flask) -> None:
             assert ("422" in operation["responses"]) == creates, f"{method} {path}"
 
 
+COUNTED = re.compile(r"/v1/(jobs|batches|messages/batches|embeddings|chat/completions|completions|messages)$")
+
+
+def test_submits_and_synchronous_requests_count_towards_the_tenants_requests_per_minute(app: Flask) -> None:
+    for path, operations in _document(app)["paths"].items():
+        for method, operation in operations.items():
+            if method == "parameters":
+                continue
+            refusals = operation["responses"].get("429", {}).get("content", {}).get("application/json", {})
+            is_counted = "rate_limit_exceeded" in refusals.get("examples", {})
+            assert is_counted == (method == "post" and COUNTED.search(path) is not None), f"{method} {path}"
+
+
 def test_every_reference_in_the_openapi_document_leads_somewhere(app: Flask) -> None:
     document = _document(app)
     for reference in set(_references(document)):

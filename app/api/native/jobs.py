@@ -25,6 +25,7 @@ blueprint = ApiBlueprint("jobs", url_prefix="/v1/jobs", description="Jobs, which
 
 
 @blueprint.route("", methods=["POST"])
+@blueprint.rate_limited
 @blueprint.refuses(QueueFull, StorageUnavailable)
 @blueprint.arguments(
     JobRequestSchema,

@@ -22,6 +22,7 @@ blueprint = ApiBlueprint("batches", url_prefix="/v1/batches", description="Jobs 
 
 
 @blueprint.route("", methods=["POST"])
+@blueprint.rate_limited
 @blueprint.refuses(QueueFull)
 @blueprint.arguments(
     BatchRequestSchema,

@@ -23,6 +23,7 @@ blueprint = ApiBlueprint("embeddings", url_prefix="/v1/embeddings", description=
 
 
 @blueprint.route("", methods=["POST"])
+@blueprint.rate_limited
 @blueprint.refuses(
     ContextLengthExceeded, ModelNotFound, NoWorkerForModel, BrokerUnavailable, SyncTimedOut, EngineFailed
 )

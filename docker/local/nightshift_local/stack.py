@@ -47,6 +47,8 @@ _ONE_SHOT_TIMEOUT_S = 120
 _SHUTDOWN_S = 20
 # Empty data folders take 150 MiB; RabbitMQ stops all publishers below 200 MB.
 _NEEDED_MIB = 500
+_TENANT = "demo"
+_TENANT_RPM = "6000"
 _EDGE = ("beat", "flower", "api", "dispatcher")
 _PORT_NAMES = ("postgres", "redis", *rabbitmq_server.PORT_NAMES, *s3_server.PORT_NAMES, *processes.PORT_NAMES)
 
@@ -303,7 +305,8 @@ class Stack:
         """Write ``env``; the tenant's key of the last start is kept while it is valid."""
         key = read_env(self.home.env_file).get("NIGHTSHIFT_API_KEY")
         if not key or not _key_is_valid(plan.client_env["NIGHTSHIFT_URL"], key):
-            key = json.loads(self._one_shot(plan, "keys", "create", "--tenant", "demo", "--json"))["key"]
+            key = json.loads(self._one_shot(plan, "keys", "create", "--tenant", _TENANT, "--json"))["key"]
+            self._one_shot(plan, "tenants", "set", _TENANT, "--rpm", _TENANT_RPM)
         env = {
             "NIGHTSHIFT_URL": plan.client_env["NIGHTSHIFT_URL"],
             "NIGHTSHIFT_API_KEY": str(key),
