@@ -272,6 +272,16 @@ class CoreStates(RuleBasedStateMachine):
         assert not wrong, wrong
 
     @invariant()
+    def what_is_left_of_a_job_is_what_its_chunks_say(self) -> None:
+        wrong = self.core.sql(
+            """SELECT j.id, j.state, j.remaining_tokens FROM jobs j JOIN chunks c ON c.job_id = j.id
+               WHERE j.id = ANY(:ids) GROUP BY j.id HAVING j.remaining_tokens <> coalesce(
+                   sum(c.estimated_tokens) FILTER (WHERE c.state IN ('pending', 'granted', 'running')), 0)""",
+            ids=list(self.jobs),
+        )
+        assert not wrong, wrong
+
+    @invariant()
     def what_is_closed_stays_closed(self) -> None:
         """A terminal job, a terminal chunk and a part never change again."""
         ended = self.core.sql(
@@ -286,7 +296,7 @@ class CoreStates(RuleBasedStateMachine):
         )
         parts = self.core.sql("SELECT * FROM result_parts WHERE job_id = ANY(:ids)", ids=list(self.jobs))
         now = {
-            (kind, row["id"]): {**row, "deadline_at": None}  # which the test itself moves
+            (kind, row["id"]): {**row, "deadline_at": None, "changed_in": None}  # the test itself moves deadlines
             for kind, rows in (("job", ended), ("chunk", chunks), ("part", parts))
             for row in rows
         }

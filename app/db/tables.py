@@ -67,6 +67,8 @@ def _quota(name: str, kind: TypeEngine[Any]) -> tuple[Column[Any], CheckConstrai
     return Column(name, kind), CheckConstraint(f"{name} > 0", name=f"{name}_above_zero")
 
 
+_JOB_LIVES = "state NOT IN ('succeeded', 'partially_succeeded', 'failed', 'expired', 'cancelled')"
+
 tenants = Table(
     "tenants",
     metadata,
@@ -82,6 +84,9 @@ tenants = Table(
     *_quota("max_storage_bytes", BigInteger()),
     *_quota("retention_s", BigInteger()),
     *_quota("budget", Numeric(18, 6)),
+    # As of ``jobs``.
+    _count("changed_in"),
+    Index("ix_tenants_changed_in", "changed_in"),
 )
 
 api_keys = Table(
@@ -150,6 +155,12 @@ jobs = Table(
     _json("validation_errors", "[]"),
     Column("failure", JSONB),
     Column("attempt_runs", Integer, nullable=False, server_default=text("0")),
+    # Estimated tokens of its live chunks, kept in the transactions that add and end them.
+    _count("remaining_tokens"),
+    # When its first chunk was granted: from then on it holds one of its tenant's places, until it may not run any more.
+    _moment("admitted_at"),
+    # The transaction that changed the row last, set by a trigger, so that the dispatcher reads only what changed.
+    _count("changed_in"),
     # Why the job is ending early: ``cancelled`` or ``expired``; null while it may still run.
     Column("stop_reason", Text),
     Column("last_part_seq", Integer, nullable=False, server_default=text("0")),
@@ -174,7 +185,14 @@ jobs = Table(
     Index(
         "ix_jobs_live",
         "state",
-        postgresql_where=text("state NOT IN ('succeeded', 'partially_succeeded', 'failed', 'expired', 'cancelled')"),
+        postgresql_where=text(_JOB_LIVES),
+    ),
+    Index("ix_jobs_changed_in", "changed_in"),
+    Index("ix_jobs_deadline_at", "deadline_at", postgresql_where=text(f"stop_reason IS NULL AND {_JOB_LIVES}")),
+    Index(
+        "ix_jobs_ending",
+        "created_at",
+        postgresql_where=text(f"(remaining_tokens = 0 OR stop_reason IS NOT NULL) AND {_JOB_LIVES}"),
     ),
     Index("ix_jobs_results_expire_at", "results_expire_at", postgresql_where=text("NOT results_swept")),
     Index(
@@ -226,6 +244,7 @@ chunks = Table(
     _json("errors_by_code", "{}"),
     _moment("created_at", now=True),
     UniqueConstraint("job_id", "ordinal"),
+    Index("ix_chunks_pending", "job_id", "ordinal", postgresql_where=text("state = 'pending'")),
     Index("ix_chunks_live", "state", "job_id", postgresql_where=text("state IN ('pending', 'granted', 'running')")),
 )
 

@@ -1,101 +1,142 @@
-"""Who runs next: pure arithmetic over what waits, no clock and no database.
+"""Whose turn it is in one pool: shares of device seconds, pure arithmetic without clock or database.
 
-Two levels of stride scheduling, by estimated device seconds: classes share 16 : 4 : 1 while all have work, tenants
-share their class evenly. Inside a tenant the earliest deadline goes first, then the oldest job. Whoever was idle
-resumes at the present, so idleness earns no credit.
+Two levels of start-time fair queueing: the classes share 16 : 4 : 1 while all have work, so that each has its reserved
+floor and takes what the others leave; the tenants of a class share it by their weights. Whoever was idle, or kept back
+by a cap, resumes at the present, so that idleness earns no credit; what was used in advance stays owed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import heapq
+from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from app.domain.jobs import Priority
 
 CLASS_WEIGHTS = {Priority.URGENT: 16.0, Priority.STANDARD: 4.0, Priority.BACKGROUND: 1.0}
+MIN_COST_S = 0.001
+"""A turn always costs something: who goes first among those who cost nothing would else go first for ever."""
+_FEW = 16
 
 
 @dataclass(slots=True)
-class Candidate:
-    """A job that has chunks ready to run."""
+class VirtualTime:
+    """What the members of one level have had, in seconds over weight: who has the least goes next.
 
-    job_id: str
-    tenant_id: str
-    priority: Priority
-    deadline_at: datetime
-    created_at: datetime
-    n_ready: int
-    """Chunks that could be granted now; counted down as slots are given."""
-    mean_chunk_s: float
-    """Estimated device seconds of one of them."""
+    Every step costs the logarithm of the number of members.
+    """
 
-
-@dataclass(slots=True)
-class _Clock:
-    """Virtual time of the members of one level: who has the least goes next."""
-
-    spent: dict[str, float] = field(default_factory=dict)
     now: float = 0.0
+    _spent: dict[str, float] = field(default_factory=dict)
+    _active: set[str] = field(default_factory=set)
+    _heap: list[tuple[float, str]] = field(default_factory=list)
 
-    def pick(self, members: Sequence[str]) -> str:
-        for member in members:
-            self.spent[member] = max(self.spent.get(member, self.now), self.now)
-        chosen = min(members, key=lambda member: (self.spent[member], member))
-        self.now = self.spent[chosen]
-        return chosen
+    def __len__(self) -> int:
+        """Members that are remembered: those with work, and those who left in debt."""
+        return len(self._spent)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody has work."""
+        return not self._active
+
+    def join(self, member: str) -> None:
+        """``member`` has work from now on; without effect where it has already."""
+        if member not in self._active:
+            self._active.add(member)
+            self._set(member, max(self._spent.get(member, self.now), self.now))
+
+    def leave(self, member: str) -> None:
+        """``member`` has no work that may run; without effect where it had none."""
+        if member not in self._active:
+            return
+        self._active.discard(member)
+        if not self._active:
+            self._settle()
+        elif self._spent[member] <= self.now:
+            del self._spent[member]
+        elif len(self._spent) > 2 * len(self._active) + _FEW:
+            self._forget()
+
+    def first(self) -> str | None:
+        """The member whose turn it is; None where nobody has work."""
+        while self._heap:
+            spent, member = self._heap[0]
+            if member in self._active and self._spent[member] == spent:
+                self.now = max(self.now, spent)
+                return member
+            heapq.heappop(self._heap)
+        return None
 
     def charge(self, member: str, amount: float) -> None:
-        self.spent[member] += amount
+        """Book what ``member`` used; a negative amount gives back what was booked too much."""
+        spent = self._spent.get(member, self.now) + amount
+        if member in self._active or spent > self.now:
+            self._set(member, spent)
+        else:
+            self._spent.pop(member, None)
 
-    def settle(self) -> None:
-        """Nobody waits any more: no member owes another anything."""
-        self.now = max(self.spent.values(), default=self.now)
-        self.spent.clear()
+    def _set(self, member: str, spent: float) -> None:
+        self._spent[member] = spent
+        if member in self._active:
+            heapq.heappush(self._heap, (spent, member))
 
-    def forget(self) -> None:
-        """Drop members that stand at or before the present: they would resume there anyway."""
-        self.spent = {member: spent for member, spent in self.spent.items() if spent > self.now}
+    def _settle(self) -> None:
+        """Nobody has work any more: no member owes another anything."""
+        self.now = max(self._spent.values(), default=self.now)
+        self._spent.clear()
+        self._heap.clear()
+
+    def _forget(self) -> None:
+        """Drop those who left and stand at or before the present: they would resume there anyway."""
+        self._spent = {
+            member: spent for member, spent in self._spent.items() if member in self._active or spent > self.now
+        }
 
 
 @dataclass(slots=True)
 class FairShare:
-    """What was given so far in one pool. Losing it (a new dispatcher) only forgets the debts of a moment."""
+    """Whose turn it is in one pool.
 
-    _classes: _Clock = field(default_factory=_Clock)
-    _tenants: dict[Priority, _Clock] = field(default_factory=dict)
+    Losing it, as a new dispatcher does, only forgets the debts of a moment.
+    """
 
-    def allot(self, candidates: Sequence[Candidate], n_slots: int) -> list[Candidate]:
-        """Give slots one by one.
+    weight_of: Callable[[str], float] = lambda _tenant_id: 1.0
+    """The weight of a tenant among the others, as it is now."""
+    _classes: VirtualTime = field(default_factory=VirtualTime)
+    _tenants: dict[Priority, VirtualTime] = field(default_factory=lambda: defaultdict(VirtualTime))
 
-        Returns:
-            The job of each slot, in the order given; fewer where nothing more is ready.
-        """
-        given: list[Candidate] = []
-        ready = [candidate for candidate in candidates if candidate.n_ready > 0]
-        while ready and len(given) < n_slots:
-            chosen = self._next(ready)
-            chosen.n_ready -= 1
-            given.append(chosen)
-            if chosen.n_ready == 0:
-                ready.remove(chosen)
-        self._tidy({candidate.priority for candidate in ready})
-        return given
+    def join(self, priority: Priority, tenant_id: str) -> None:
+        """A tenant has work in a class that may run now."""
+        self._tenants[priority].join(tenant_id)
+        self._classes.join(priority)
 
-    def _tidy(self, waiting: set[Priority]) -> None:
-        """Keep only what somebody who waits could still claim."""
-        self._classes.forget() if waiting else self._classes.settle()
-        for priority, tenants in self._tenants.items():
-            tenants.forget() if priority in waiting else tenants.settle()
+    def leave(self, priority: Priority, tenant_id: str) -> None:
+        """A tenant has no work in a class that may run now."""
+        tenants = self._tenants[priority]
+        tenants.leave(tenant_id)
+        if tenants.is_idle:
+            self._classes.leave(priority)
 
-    def _next(self, ready: Sequence[Candidate]) -> Candidate:
-        priority = Priority(self._classes.pick(sorted({candidate.priority for candidate in ready})))
-        of_class = [candidate for candidate in ready if candidate.priority is priority]
-        tenants = self._tenants.setdefault(priority, _Clock())
-        tenant = tenants.pick(sorted({candidate.tenant_id for candidate in of_class}))
-        of_tenant = [candidate for candidate in of_class if candidate.tenant_id == tenant]
-        chosen = min(of_tenant, key=lambda job: (job.deadline_at, job.created_at, job.job_id))
-        cost_s = max(chosen.mean_chunk_s, 0.001)
-        self._classes.charge(priority, cost_s / CLASS_WEIGHTS[priority])
-        tenants.charge(tenant, cost_s)
-        return chosen
+    def first(self) -> tuple[Priority, str] | None:
+        """The class and the tenant whose turn it is; None where nobody has work."""
+        chosen = self._classes.first()
+        if chosen is None:
+            return None
+        priority = Priority(chosen)
+        tenant_id = self._tenants[priority].first()
+        return None if tenant_id is None else (priority, tenant_id)
+
+    def charge(self, priority: Priority, tenant_id: str, cost_s: float) -> None:
+        """Book the estimated device seconds of one chunk."""
+        self._book(priority, tenant_id, max(cost_s, MIN_COST_S))
+
+    def correct(self, priority: Priority, tenant_id: str, *, charged_s: float, used_s: float) -> None:
+        """Replace what was booked for a chunk by the device seconds that it really used; zero where it never ran."""
+        used_s = max(used_s, MIN_COST_S) if used_s else 0.0
+        self._book(priority, tenant_id, used_s - max(charged_s, MIN_COST_S))
+
+    def _book(self, priority: Priority, tenant_id: str, seconds: float) -> None:
+        self._classes.charge(priority, seconds / CLASS_WEIGHTS[priority])
+        self._tenants[priority].charge(tenant_id, seconds / self.weight_of(tenant_id))

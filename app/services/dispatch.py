@@ -12,20 +12,18 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from app.db.repositories.dispatching import EMPTY_QUEUE, Dispatching
+from app.db.repositories.dispatching import Dispatching
 from app.db.repositories.jobs import Jobs
 from app.db.repositories.workers import LiveWorker, Workers
 from app.db.session import Database
-from app.domain.fairness import FairShare
 from app.ports import Grant, WorkPublisher
 from app.services.escalate_jobs import escalate_jobs
 from app.services.expire_jobs import expire_jobs
+from app.services.grant_chunks import ChunkGranter
 from config.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-CHUNKS_PER_WORKER = 2
-"""One runs and one waits behind it; more would decide too early who is next."""
 JOBS_AT_ONCE = 200
 LEASE_GRACE_S = 5.0
 """Longer than any worker waits to renew its lease or to report itself."""
@@ -60,13 +58,14 @@ class Dispatcher:
         self._settings = settings
         self._database = database
         self._publisher = publisher
-        self._shares: dict[str, FairShare] = defaultdict(FairShare)
+        self._granter = ChunkGranter(settings)
         self._prepare = Patience(settings.grant_patience_s)
         self._finish = Patience(settings.grant_patience_s / 2)
         self._leases_hold_until_s = 0.0
 
     def database_was_away(self) -> None:
-        """Leave leases that ran out meanwhile alone for a moment: nobody could renew them."""
+        """Leave leases that ran out meanwhile alone for a moment, and believe nothing that was read before."""
+        self._granter.forget()
         self._leases_hold_until_s = time.monotonic() + LEASE_GRACE_S
 
     def look(self) -> None:
@@ -142,30 +141,11 @@ class Dispatcher:
 
     def _grant(self, workers: list[LiveWorker]) -> None:
         """Fill the free slots of every pool: committed first, published after."""
-        by_pool: dict[str, list[LiveWorker]] = defaultdict(list)
-        for worker in workers:
-            by_pool[worker.pool].append(worker)
-        for pool, members in by_pool.items():
-            for job_id, grants in self._decide(pool, members).items():
-                self._publisher.publish_wave(job_id, grants)
-
-    def _decide(self, pool: str, workers: list[LiveWorker]) -> dict[str, list[Grant]]:
-        with self._database.begin() as connection:
-            dispatching = Dispatching(connection)
-            loads = dispatching.loads()
-            slots = free_slots({worker.queue: loads.get(worker.queue, EMPTY_QUEUE).n_busy for worker in workers})
-            if not slots:
-                return {}
-            allotted = self._shares[pool].allot(dispatching.candidates(pool), len(slots))
-            queues_of: dict[str, list[str]] = defaultdict(list)
-            for candidate, queue in zip(allotted, slots, strict=False):
-                queues_of[candidate.job_id].append(queue)
-            return {job_id: dispatching.grant(job_id, queues) for job_id, queues in queues_of.items()}
-
-
-def free_slots(n_busy_by_queue: dict[str, int]) -> list[str]:
-    """Queues in the order in which free slots are to be filled: the emptiest first."""
-    slots = []
-    for depth in range(CHUNKS_PER_WORKER):
-        slots += [queue for queue, n_busy in sorted(n_busy_by_queue.items()) if n_busy <= depth]
-    return slots
+        try:
+            with self._database.begin() as connection:
+                waves = self._granter.grant(connection, workers)
+        except Exception:
+            self._granter.forget()
+            raise
+        for job_id, grants in waves.items():
+            self._publisher.publish_wave(job_id, grants)

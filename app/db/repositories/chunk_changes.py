@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -10,8 +11,8 @@ from sqlalchemy import Connection, RowMapping
 from sqlalchemy.sql import ColumnElement
 
 from app.db.repositories.events import Events
-from app.db.tables import chunks
-from app.domain.states import ChunkState, check_chunk
+from app.db.tables import chunks, jobs
+from app.domain.states import TERMINAL_CHUNK_STATES, ChunkState, check_chunk
 
 
 def change_chunks(
@@ -23,6 +24,8 @@ def change_chunks(
     told: Mapping[str, Any] = MappingProxyType({}),
 ) -> Sequence[RowMapping]:
     """Move every chunk that meets ``conditions`` and is in one of ``sources``; gives the rows as they are now.
+
+    Where that ends them the caller holds the locks of their jobs' rows.
 
     Args:
         values: columns to set beside the state.
@@ -40,4 +43,16 @@ def change_chunks(
     )
     changed = connection.execute(statement).mappings().all()
     Events(connection).append_of_chunks(f"chunk_{wanted}", changed, told)
+    if wanted in TERMINAL_CHUNK_STATES:
+        ended: Counter[str] = Counter()
+        for chunk in changed:
+            ended[chunk["job_id"]] += chunk["estimated_tokens"]
+        for job_id, tokens in ended.items():
+            change_remaining(connection, job_id, -tokens)
     return changed
+
+
+def change_remaining(connection: Connection, job_id: str, tokens: int) -> None:
+    """Keep the estimated tokens of a job's live chunks; its row is locked by the caller."""
+    statement = jobs.update().where(jobs.c.id == job_id).values(remaining_tokens=jobs.c.remaining_tokens + tokens)
+    connection.execute(statement)

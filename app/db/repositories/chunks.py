@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Integer, RowMapping, and_, case, cast, func, or_, select
 from sqlalchemy.sql import ColumnElement
 
-from app.db.repositories.chunk_changes import change_chunks
+from app.db.repositories.chunk_changes import change_chunks, change_remaining
 from app.db.tables import chunks, drains, jobs
 from app.domain.chunks import Chunk, ChunkOutcome, ItemSpan, NewChunk
 from app.domain.states import (
@@ -50,6 +50,8 @@ class Chunks:
         ]
         for start in range(0, len(rows), _INSERT_ROWS):
             self._connection.execute(chunks.insert().values(rows[start : start + _INSERT_ROWS]))
+        if state in LIVE_CHUNK_STATES:
+            change_remaining(self._connection, job_id, sum(chunk.estimated_tokens for chunk in new))
 
     def get(self, chunk_id: int) -> Chunk | None:
         """One chunk, or None."""

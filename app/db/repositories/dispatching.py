@@ -5,17 +5,16 @@ Every change here is level-triggered: it looks at rows and the database's clock,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Connection, Integer, cast, func, or_, select, update
+from sqlalchemy import Connection, Integer, cast, func, or_, select, true, update
 from sqlalchemy.sql import ColumnElement
 
 from app.db.repositories.chunk_changes import change_chunks
+from app.db.repositories.chunks import Chunks
 from app.db.tables import chunks, jobs, workers
-from app.domain.fairness import Candidate
-from app.domain.jobs import Priority
 from app.domain.states import (
     LIVE_CHUNK_STATES,
     RUNNABLE_JOB_STATES,
@@ -28,19 +27,34 @@ from app.ports import Grant
 
 
 @dataclass(frozen=True, slots=True)
-class QueueLoad:
-    """Chunks of one queue that are published or running."""
+class BusyChunk:
+    """A chunk that is published or running."""
 
-    n_granted: int
-    n_running: int
-
-    @property
-    def n_busy(self) -> int:
-        """Slots of its worker that are taken."""
-        return self.n_granted + self.n_running
+    id: int
+    queue: str
+    tenant_id: str
 
 
-EMPTY_QUEUE = QueueLoad(0, 0)
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A chunk that was just granted, and what is known of its cost."""
+
+    grant: Grant
+    attempt: int
+    """How often it was claimed before."""
+    estimated_tokens: int
+    planned_s: float
+    """Device seconds as estimated when it was planned."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkEnd:
+    """What became of a chunk that was granted once."""
+
+    id: int
+    state: ChunkState
+    attempt: int
+    device_s: float
 
 
 class Dispatching:
@@ -49,44 +63,61 @@ class Dispatching:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def candidates(self, pool: str) -> list[Candidate]:
-        """Jobs of a pool with chunks that may run now."""
-        query = (
-            select(
-                jobs.c.id,
-                jobs.c.tenant_id,
-                jobs.c.priority,
-                jobs.c.deadline_at,
-                jobs.c.created_at,
-                func.count().label("n_ready"),
-                func.avg(chunks.c.estimated_s).label("mean_chunk_s"),
-            )
-            .join(chunks, chunks.c.job_id == jobs.c.id)
-            .where(jobs.c.pool == pool, *_may_run())
-            .group_by(jobs.c.id)
-        )
-        return [
-            Candidate(
-                job_id=row.id,
-                tenant_id=row.tenant_id,
-                priority=Priority(row.priority),
-                deadline_at=row.deadline_at,
-                created_at=row.created_at,
-                n_ready=row.n_ready,
-                mean_chunk_s=row.mean_chunk_s,
-            )
-            for row in self._connection.execute(query)
-        ]
+    def busy(self) -> list[BusyChunk]:
+        """Every chunk that is with a worker: a few for each of them."""
+        query = select(chunks.c.id, chunks.c.queue, chunks.c.tenant_id)
+        query = query.where(chunks.c.state.in_([ChunkState.GRANTED, ChunkState.RUNNING]))
+        return [BusyChunk(*row) for row in self._connection.execute(query)]
 
-    def loads(self) -> dict[str, QueueLoad]:
-        """How full each queue is."""
-        is_granted = chunks.c.state == ChunkState.GRANTED
-        query = (
-            select(chunks.c.queue, func.count().filter(is_granted), func.count().filter(~is_granted))
-            .where(chunks.c.state.in_([ChunkState.GRANTED, ChunkState.RUNNING]))
-            .group_by(chunks.c.queue)
+    def ends_of(self, chunk_ids: Collection[int]) -> list[ChunkEnd]:
+        """What became of chunks."""
+        query = select(chunks.c.id, chunks.c.state, chunks.c.attempt, chunks.c.device_s)
+        rows = self._connection.execute(query.where(chunks.c.id.in_(chunk_ids)))
+        return [ChunkEnd(row.id, ChunkState(row.state), row.attempt, row.device_s) for row in rows]
+
+    def ready_among(self, job_ids: Collection[str]) -> Sequence[str]:
+        """Those of some jobs that have a chunk which may run now."""
+        one = select(chunks.c.id).where(chunks.c.job_id == jobs.c.id, *_IS_READY).limit(1).lateral()
+        query = select(jobs.c.id).join(one, true()).where(jobs.c.id.in_(job_ids))
+        return self._connection.execute(query).scalars().all()
+
+    def admit(self, job_id: str) -> bool:
+        """Give a job its place; False where it may not run any more, or has nothing ready.
+
+        The dispatcher holds locks of chunks, so it never waits for one of a job: whoever holds that may wait for a
+        chunk. A job whose row is locked right now is passed over.
+        """
+        ready = select(chunks.c.id).where(chunks.c.job_id == job_id, *_IS_READY)
+        free = (
+            select(jobs.c.id)
+            .where(jobs.c.id == job_id, *_MAY_RUN, ready.exists())
+            .with_for_update(of=jobs, skip_locked=True)
         )
-        return {queue: QueueLoad(granted, running) for queue, granted, running in self._connection.execute(query)}
+        statement = update(jobs).where(jobs.c.id.in_(free)).values(admitted_at=func.now())
+        return self._connection.execute(statement).rowcount == 1
+
+    def grant_next(self, job_id: str, queue: str) -> Granted | None:
+        """Mark a job's next chunk as published to a queue; None where none is ready."""
+        query = (
+            select(chunks.c.id)
+            .join(jobs, jobs.c.id == chunks.c.job_id)
+            .where(chunks.c.job_id == job_id, *_MAY_RUN, *_IS_READY)
+            .order_by(chunks.c.ordinal)
+            .limit(1)
+            .with_for_update(of=chunks, skip_locked=True)
+        )
+        chunk_id = self._connection.execute(query).scalar_one_or_none()
+        if chunk_id is None:
+            return None
+        (row,) = change_chunks(
+            self._connection,
+            chunks.c.id == chunk_id,
+            sources=(ChunkState.PENDING,),
+            wanted=ChunkState.GRANTED,
+            values={"queue": queue, "grants": chunks.c.grants + 1, "granted_at": func.now()},
+        )
+        grant = Grant(chunk_id, queue, row["grants"])
+        return Granted(grant, row["attempt"], row["estimated_tokens"], row["estimated_s"])
 
     def unclaimed(self, *, patience_s: float) -> dict[str, int]:
         """Granted chunks of each queue in which one was not claimed within ``patience_s``."""
@@ -98,19 +129,6 @@ class Dispatching:
             .having(func.bool_or(is_overdue))
         )
         return {row.queue: row.n_granted for row in self._connection.execute(query)}
-
-    def grant(self, job_id: str, queues: Sequence[str]) -> list[Grant]:
-        """Mark a job's next chunks as published, one for each queue named; fewer where fewer are ready."""
-        query = (
-            select(chunks.c.id)
-            .join(jobs, jobs.c.id == chunks.c.job_id)
-            .where(jobs.c.id == job_id, *_may_run())
-            .order_by(chunks.c.ordinal)
-            .limit(len(queues))
-            .with_for_update(of=chunks, skip_locked=True)
-        )
-        ready = self._connection.execute(query).scalars().all()
-        return [self._grant(chunk_id, queue) for chunk_id, queue in zip(ready, queues, strict=False)]
 
     def take_back_expired(self, *, silence_s: float) -> int:
         """Return chunks whose lease ran out; each counts as a death unless its holder was heard within ``silence_s``.
@@ -143,18 +161,14 @@ class Dispatching:
         The stop itself closed what waited then; since then a running chunk may have come back, or have left items to be
         tried again.
         """
-        n_closed = 0
-        for reason, state in STOPPED_CHUNK.items():
-            closed = change_chunks(
-                self._connection,
-                chunks.c.job_id == jobs.c.id,
-                jobs.c.stop_reason == reason,
-                sources=WAITING_CHUNK_STATES,
-                wanted=state,
-                values={"finished_at": func.now()},
-            )
-            n_closed += len(closed)
-        return n_closed
+        waiting = select(chunks.c.id).where(chunks.c.job_id == jobs.c.id, chunks.c.state.in_(WAITING_CHUNK_STATES))
+        query = (
+            select(jobs.c.id, jobs.c.stop_reason)
+            .where(jobs.c.stop_reason.is_not(None), jobs.c.state.not_in(TERMINAL_JOB_STATES), waiting.exists())
+            .with_for_update(of=jobs, skip_locked=True)
+        )
+        stopped = self._connection.execute(query).all()
+        return sum(Chunks(self._connection).stop_waiting(job_id, STOPPED_CHUNK[reason]) for job_id, reason in stopped)
 
     def overdue_grants(self, queue: str, *, patience_s: float, at_most: int) -> list[tuple[str, Grant]]:
         """Publish again the oldest chunks of a queue that were not claimed in time; gives (job, grant) pairs."""
@@ -175,7 +189,8 @@ class Dispatching:
         """Jobs that were planned, have no live chunk and are not terminal.
 
         A job whose last chunk ended within ``patience_s`` is left to its chord callback, unless it was stopped: then
-        there may be no chord.
+        there may be no chord. Only where nothing is left to run, as far as the job's row knows, are its chunks looked
+        at; ``QueuedJobs.recount`` keeps that true.
         """
         of_job = chunks.c.job_id == jobs.c.id
         live = select(chunks.c.id).where(of_job, chunks.c.state.in_(LIVE_CHUNK_STATES))
@@ -185,6 +200,7 @@ class Dispatching:
             .where(
                 jobs.c.state.not_in(TERMINAL_JOB_STATES),
                 jobs.c.queued_at.is_not(None),
+                or_(jobs.c.remaining_tokens == 0, jobs.c.stop_reason.is_not(None)),
                 ~live.exists(),
                 or_(jobs.c.stop_reason.is_not(None), ~fresh.exists()),
             )
@@ -192,16 +208,6 @@ class Dispatching:
             .limit(limit)
         )
         return self._connection.execute(query).scalars().all()
-
-    def _grant(self, chunk_id: int, queue: str) -> Grant:
-        (granted,) = change_chunks(
-            self._connection,
-            chunks.c.id == chunk_id,
-            sources=(ChunkState.PENDING,),
-            wanted=ChunkState.GRANTED,
-            values={"queue": queue, "grants": chunks.c.grants + 1, "granted_at": func.now()},
-        )
-        return Grant(chunk_id, queue, granted["grants"])
 
     def _grant_anew(self, chunk_id: int, queue: str) -> Grant:
         statement = (
@@ -225,10 +231,8 @@ class Dispatching:
         return len(taken)
 
 
-def _may_run() -> tuple[ColumnElement[bool], ...]:
-    return (
-        jobs.c.state.in_(RUNNABLE_JOB_STATES),
-        jobs.c.stop_reason.is_(None),
-        chunks.c.state == ChunkState.PENDING,
-        or_(chunks.c.not_before.is_(None), chunks.c.not_before <= func.now()),
-    )
+_MAY_RUN = (jobs.c.state.in_(RUNNABLE_JOB_STATES), jobs.c.stop_reason.is_(None))
+_IS_READY = (
+    chunks.c.state == ChunkState.PENDING,
+    or_(chunks.c.not_before.is_(None), chunks.c.not_before <= func.now()),
+)

@@ -14,7 +14,7 @@ from sqlalchemy.sql import ColumnElement, Select
 from app.db.repositories.events import Events
 from app.db.tables import jobs
 from app.domain.jobs import Dialect, Job, OnDeadline, OnOversize, Priority
-from app.domain.states import LIVE_JOB_STATES, JobState, check_job
+from app.domain.states import LIVE_JOB_STATES, RUNNABLE_JOB_STATES, JobState, check_job
 from app.errors import NotFound
 
 _FIELDS = [jobs.c[name.name] for name in dataclasses.fields(Job)]
@@ -100,6 +100,8 @@ class Jobs:
             StateConflict: the table does not hold this change.
         """
         check_job(job.state, wanted)
+        if wanted not in RUNNABLE_JOB_STATES:
+            values.setdefault("admitted_at", None)
         statement = (
             jobs.update()
             .where(jobs.c.id == job.id, jobs.c.state == job.state)

@@ -88,6 +88,11 @@ class Workers:
         )
         return self._connection.execute(query).scalar_one_or_none()
 
+    def rates(self) -> dict[tuple[str, str, str], float]:
+        """Every measured rate in tokens per device second, by model, version and pool."""
+        query = select(model_rates.c.model, model_rates.c.version, model_rates.c.pool, model_rates.c.tokens_per_s)
+        return {(model, version, pool): rate for model, version, pool, rate in self._connection.execute(query)}
+
     def learn_rate(self, *, model: str, version: str, pool: str, tokens_per_s: float, is_telling: bool) -> None:
         """Move a measured rate towards what the newest chunk showed.
 

@@ -8,8 +8,9 @@ from seeded_work import expected_of, failing, good, mixed
 
 from app.domain.states import JobState
 from app.errors import BrokerUnavailable
-from app.services.dispatch import CHUNKS_PER_WORKER, Patience, free_slots
+from app.services.dispatch import Patience
 from app.services.finish_job import Finished
+from app.services.grant_chunks import CHUNKS_PER_WORKER, free_slots
 
 MANY = [good(f"item-{number}") for number in range(40)]
 

@@ -1,0 +1,170 @@
+"""Fill the free slots of every pool, in the order that is fair.
+
+The picture of who waits is kept between looks and follows the rows: read whole at first and now and then, else only
+what changed. Nothing of it is needed: a dispatcher that takes over reads it from the rows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+from sqlalchemy import Connection
+
+from app.db.repositories.dispatching import BusyChunk, ChunkEnd, Dispatching, Granted
+from app.db.repositories.queued_jobs import QueuedJobs
+from app.db.repositories.workers import LiveWorker, Workers
+from app.domain.jobs import Priority
+from app.domain.states import ChunkState
+from app.domain.tenant_places import QueuedJob
+from app.domain.tenants import TenantQuotas
+from app.domain.work_queue import WorkQueue
+from app.ports import Grant
+from app.services.tenant_quotas import default_quota, tenant_quotas
+from config.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+CHUNKS_PER_WORKER = 2
+"""One runs and one waits behind it; more would decide too early who is next."""
+WHOLE_READ_S = 60.0
+"""How often the picture is read anew, whatever seems to have changed."""
+
+Waves = dict[str, list[Grant]]
+"""What is to be published, by job."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Charge:
+    """What was booked for a chunk that is with a worker."""
+
+    pool: str
+    priority: Priority
+    tenant_id: str
+    cost_s: float
+    attempt: int
+
+    def used_s(self, end: ChunkEnd) -> float | None:
+        """Device seconds it used; None where that is not known, as of a chunk whose worker died."""
+        if end.state is ChunkState.DONE:
+            return end.device_s
+        return 0.0 if end.attempt == self.attempt else None
+
+
+class ChunkGranter:
+    """Decides who is next, look after look."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: what was decided may not have been committed."""
+        self._queue = WorkQueue(TenantQuotas(default_quota(self._settings), {}))
+        self._horizon: int | None = None
+        self._pools: frozenset[str] = frozenset()
+        self._whole_read_due_s = 0.0
+        self._charges: dict[int, _Charge] = {}
+
+    def grant(self, connection: Connection, workers: Sequence[LiveWorker]) -> Waves:
+        """Grant chunks to the free slots of live workers, inside one transaction; to be published once it is committed.
+
+        Where it is not committed, ``forget``.
+        """
+        dispatching = Dispatching(connection)
+        busy = dispatching.busy()
+        self._follow_rows(connection, frozenset(worker.pool for worker in workers))
+        self._correct(dispatching, {chunk.id for chunk in busy})
+        self._queue.set_busy(Counter(chunk.tenant_id for chunk in busy))
+        for job_id in dispatching.ready_among(self._queue.idle_jobs) if self._queue.idle_jobs else ():
+            self._queue.has_ready(job_id)
+        waves: Waves = defaultdict(list)
+        for pool, slots in slots_by_pool(workers, busy).items():
+            self._fill(connection, pool, slots, waves)
+        return waves
+
+    def _follow_rows(self, connection: Connection, pools: frozenset[str]) -> None:
+        queued = QueuedJobs(connection)
+        horizon = queued.horizon()
+        if self._horizon is None or pools != self._pools or time.monotonic() >= self._whole_read_due_s:
+            self._pools = pools
+            self._read_all(connection, queued)
+        else:
+            self._read_changes(connection, queued, since=self._horizon)
+        self._horizon = horizon
+
+    def _read_all(self, connection: Connection, queued: QueuedJobs) -> None:
+        for job_id in queued.recount():
+            log.warning("job_recounted", job_id=job_id)
+        self._queue.change_quotas(tenant_quotas(connection, self._settings))
+        jobs = queued.all()
+        for job_id in set(self._queue.job_ids) - {job.id for job in jobs}:
+            self._queue.remove(job_id)
+        for job in jobs:
+            self._put(job)
+        self._whole_read_due_s = time.monotonic() + WHOLE_READ_S
+
+    def _read_changes(self, connection: Connection, queued: QueuedJobs, *, since: int) -> None:
+        if queued.quotas_changed_since(since):
+            self._queue.change_quotas(tenant_quotas(connection, self._settings))
+        changes = queued.changed_since(since)
+        for job_id in changes.may_not:
+            self._queue.remove(job_id)
+        for job in changes.may_run:
+            self._put(job)
+
+    def _put(self, job: QueuedJob) -> None:
+        """Take a job in where a worker lives that may run it: a job that cannot run must not hold up the line."""
+        pools = tuple(pool for pool in job.pools if pool in self._pools)
+        if not pools:
+            self._queue.remove(job.id)
+        else:
+            self._queue.put(job if pools == job.pools else replace(job, pools=pools))
+
+    def _correct(self, dispatching: Dispatching, busy: Collection[int]) -> None:
+        """Replace estimates by what chunks that left their workers really cost."""
+        left = self._charges.keys() - busy
+        for end in dispatching.ends_of(left) if left else ():
+            charge = self._charges.pop(end.id)
+            used_s = charge.used_s(end)
+            if used_s is not None:
+                share = self._queue.share(charge.pool)
+                share.correct(charge.priority, charge.tenant_id, charged_s=charge.cost_s, used_s=used_s)
+
+    def _fill(self, connection: Connection, pool: str, slots: Sequence[str], waves: Waves) -> None:
+        dispatching, free, rates = Dispatching(connection), list(reversed(slots)), Workers(connection).rates()
+        while free and (job := self._queue.next(pool)) is not None:
+            may_run = self._queue.is_admitted(job.id) or dispatching.admit(job.id)
+            granted = dispatching.grant_next(job.id, free[-1]) if may_run else None
+            if granted is None:
+                self._queue.has_nothing_ready(job.id)
+                continue
+            free.pop()
+            waves[job.id].append(granted.grant)
+            self._book(job, pool, granted, rates.get((job.model or "", job.model_version or "", pool)))
+
+    def _book(self, job: QueuedJob, pool: str, granted: Granted, tokens_per_s: float | None) -> None:
+        cost_s = granted.estimated_tokens / tokens_per_s if tokens_per_s else granted.planned_s
+        self._queue.started(job.id, pool=pool, cost_s=cost_s)
+        charge = _Charge(pool, job.priority, job.tenant_id, cost_s, granted.attempt)
+        self._charges[granted.grant.chunk_id] = charge
+
+
+def slots_by_pool(workers: Sequence[LiveWorker], busy: Sequence[BusyChunk]) -> dict[str, list[str]]:
+    """The free slots of each pool, as queues in the order in which they are to be filled."""
+    n_busy = Counter(chunk.queue for chunk in busy)
+    by_pool: dict[str, dict[str, int]] = defaultdict(dict)
+    for worker in workers:
+        by_pool[worker.pool][worker.queue] = n_busy[worker.queue]
+    return {pool: free_slots(loads) for pool, loads in by_pool.items()}
+
+
+def free_slots(n_busy_by_queue: dict[str, int]) -> list[str]:
+    """Queues in the order in which free slots are to be filled: the emptiest first."""
+    slots = []
+    for depth in range(CHUNKS_PER_WORKER):
+        slots += [queue for queue, n_busy in sorted(n_busy_by_queue.items()) if n_busy <= depth]
+    return slots
