@@ -23,13 +23,14 @@ from app.api import (
 )
 from app.api.blueprints import ApiBlueprint
 from app.api.json_provider import OrjsonProvider
-from app.api.native import jobs, results, schedules
+from app.api.native import groups, jobs, results, schedules
 from app.api.openai import batches, embeddings, files, models
 from app.broker.sync_client import KombuSyncLane
 from app.wiring import Wiring
 
 BLUEPRINTS: Sequence[ApiBlueprint] = (
     jobs.blueprint,
+    groups.blueprint,
     results.blueprint,
     files.blueprint,
     batches.blueprint,

@@ -167,6 +167,14 @@ class WorkPublisher(Protocol):
         """
         ...
 
+    def publish_lead(self, group_id: str) -> None:
+        """Ask a control worker to lead a group on.
+
+        Raises:
+            BrokerUnavailable: the message was not confirmed.
+        """
+        ...
+
     def publish_wave(self, job_id: str, grants: Sequence[Grant]) -> None:
         """Send the granted chunks of one job as one chord whose body is the job's ``finish_wave``.
 

@@ -187,6 +187,10 @@ class Settings:
     max_inline_bytes: int = _variable("Largest JSON request body", default=64 * 1024 * 1024, read=_positive(_integer))
     max_inline_items: int = _variable("Items in `inputs` at most", default=10_000, read=_positive(_integer))
     max_job_items: int = _variable("Lines in one job's file at most", default=50_000, read=_positive(_integer))
+    max_group_items: int = _variable(
+        "Lines in the file of a group at most", default=20_000_000, read=_positive(_integer)
+    )
+    max_member_items: int = _variable("Items of one job of a group", default=10_000, read=_positive(_integer))
     max_line_bytes: int = _variable("Longest line of an input file", default=4 * 1024 * 1024, read=_positive(_integer))
     max_queued_jobs: int = _variable(
         "Unfinished jobs of one tenant before 429 `queue_full`", default=20_000, read=_positive(_integer)

@@ -18,6 +18,7 @@ TASK_MODULES = (
     "tasks.callbacks",
     "tasks.chunks",
     "tasks.dead_letters",
+    "tasks.groups",
     "tasks.hygiene",
     "tasks.nightly",
     "tasks.prepare",

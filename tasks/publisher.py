@@ -18,6 +18,7 @@ from config.queues import CONTROL_QUEUE
 from tasks.base import MESSAGE_VERSION
 from tasks.callbacks import finish_wave
 from tasks.chunks import run_chunk
+from tasks.groups import lead_group
 from tasks.prepare import prepare_job
 
 log = structlog.get_logger(__name__)
@@ -37,6 +38,11 @@ class CeleryPublisher:
         """See ``WorkPublisher.publish_prepare``."""
         with _our_errors():
             prepare_job.apply_async(kwargs={"job_id": job_id, "version": MESSAGE_VERSION}, queue=CONTROL_QUEUE)
+
+    def publish_lead(self, group_id: str) -> None:
+        """See ``WorkPublisher.publish_lead``."""
+        with _our_errors():
+            lead_group.apply_async(kwargs={"group_id": group_id, "version": MESSAGE_VERSION}, queue=CONTROL_QUEUE)
 
     def publish_wave(self, job_id: str, grants: Sequence[Grant]) -> None:
         """See ``WorkPublisher.publish_wave``."""

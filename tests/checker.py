@@ -57,6 +57,11 @@ class Checker:
         problems = list(self.problems_of_job(job_id, expected))
         assert not problems, f"{job_id}:\n" + "\n".join(problems)
 
+    def check_group(self, group_id: str, expected: Mapping[str, Expected] | None = None) -> None:
+        """Assert that a closed group and all of its members kept every promise; arguments as ``check_job``."""
+        problems = list(self.problems_of_group(group_id, expected))
+        assert not problems, f"{group_id}:\n" + "\n".join(problems)
+
     def check_all(self) -> None:
         """Assert that nothing in the whole installation is stuck, lost or unexplained."""
         problems = list(self.problems_of_all())
@@ -87,6 +92,26 @@ class Checker:
         if expected is not None and len(lines) != len(expected):
             yield f"{len(expected)} outcomes were expected, {len(lines)} are there"
         yield from _file_problems(job, parts, files)
+
+    def problems_of_group(self, group_id: str, expected: Mapping[str, Expected] | None = None) -> Iterator[str]:
+        """Every promise that a group, which should be closed, did not keep."""
+        with self._database.begin() as connection:
+            group = _one(connection, "SELECT * FROM groups WHERE id = :id", id=group_id)
+            members = _all(connection, "SELECT * FROM jobs WHERE group_id = :id ORDER BY group_ordinal", id=group_id)
+        if group["closed_at"] is None:
+            yield f"it is not closed: {dict(Counter(member['state'] for member in members))}"
+        yield from _membership_problems(group, members)
+        answered: Counter[str] = Counter()
+        for member in members:
+            for problem in self.problems_of_job(member["id"]):
+                yield f"member {member['group_ordinal']}: {problem}"
+            lines = self.results(member["id"])
+            answered.update(lines.keys())
+            yield from _expectation_problems(lines.values(), expected or {})
+        if doubled := [custom_id for custom_id, number in answered.items() if number > 1]:
+            yield f"{len(doubled)} items are in two members, {doubled[0]!r} for one"
+        if expected is not None and group["failure"] is None and answered.keys() != expected.keys():
+            yield f"{len(expected)} outcomes were expected, {len(answered)} are there"
 
     def problems_of_all(self) -> Iterator[str]:
         """Every promise that the installation as a whole does not keep now."""
@@ -128,7 +153,7 @@ class Checker:
 
     def _line_problems(self, job: RowMapping, lines: Sequence[ResultLine]) -> Iterator[str]:
         """Every item of the input has its line once, under its own custom_id."""
-        asked = dict(enumerate(self._custom_ids(job["input_key"])))
+        asked = dict(enumerate(self._custom_ids(job), start=job["first_index"]))
         answered = Counter(line.index for line in lines)
         if doubled := [index for index, number in answered.items() if number > 1]:
             yield f"{len(doubled)} items have more than one outcome, item {doubled[0]} for one"
@@ -143,8 +168,9 @@ class Checker:
         if beyond := [line for line in lines if line.attempts > job["max_attempts"]]:
             yield f"{len(beyond)} items were tried more than {job['max_attempts']} times"
 
-    def _custom_ids(self, input_key: str) -> list[str]:
-        content = self._read(input_key).removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n \t")
+    def _custom_ids(self, job: RowMapping) -> list[str]:
+        with self._storage.open(job["input_key"], start=job["input_start"], length=job["input_size_bytes"]) as reader:
+            content = reader.read().removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n \t")
         return [orjson.loads(line)["custom_id"] for line in content.split(b"\n")]
 
     def _read(self, key: str) -> bytes:
@@ -158,6 +184,24 @@ class Checker:
         except ObjectMissing:
             return False
         return True
+
+
+def _membership_problems(group: RowMapping, members: Sequence[RowMapping]) -> Iterator[str]:
+    """The members share the whole input among them, in its order, each item once."""
+    next_index, next_byte = 0, 0
+    for place, member in enumerate(members):
+        if (member["group_ordinal"], member["first_index"]) != (place, next_index):
+            yield f"member {member['group_ordinal']} begins with item {member['first_index']}, not {next_index}"
+        if member["input_start"] < next_byte:
+            yield f"member {place} begins within the one before"
+        if member["results_expire_at"] != group["results_expire_at"]:
+            yield f"the results of member {place} end at another time than the group's"
+        next_index += member["n_items"]
+        next_byte = member["input_start"] + member["input_size_bytes"]
+    if (group["n_items"], group["n_members"]) != (next_index, len(members)):
+        yield f"it counts {group['n_items']} items in {group['n_members']} jobs; {len(members)} have {next_index}"
+    if next_byte > group["input_size_bytes"]:
+        yield "its last member ends behind the input"
 
 
 def _lines_of(job: RowMapping, part: RowMapping, content: bytes) -> Iterator[ResultLine]:

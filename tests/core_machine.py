@@ -20,16 +20,21 @@ from app.db.repositories.files import Files
 from app.db.repositories.jobs import Jobs
 from app.db.repositories.tenants import Tenants
 from app.db.repositories.workers import LiveWorker, Workers
-from app.domain.files import BATCH_PURPOSE
+from app.domain.files import BATCH_PURPOSE, File
+from app.domain.groups import GroupDetails
 from app.domain.ids import new_id
 from app.domain.items import ItemOutcome
 from app.domain.jobs import Dialect, Job, JobRequest
+from app.domain.line_count import LineCounter
 from app.domain.states import TERMINAL_JOB_STATES
 from app.ports import DeathNotes, Grant, ItemRunner, RunRequest
 from app.services.dispatch import Dispatcher
 from app.services.finish_job import Finished, finish_job
+from app.services.lead_group import Led, lead_group
 from app.services.prepare_job import Prepared, prepare_job
 from app.services.run_chunk import Ran, run_chunk
+from app.services.show_group import show_group
+from app.services.submit_group import submit_group
 from app.services.submit_job import submit_job
 from app.wiring import Wiring, build_wiring
 from config.queues import pool_of
@@ -52,12 +57,17 @@ class HeldMessages:
     prepares: list[str] = field(default_factory=list)
     waves: list[tuple[str, list[Grant]]] = field(default_factory=list)
     finishes: list[str] = field(default_factory=list)
+    leads: list[str] = field(default_factory=list)
     loses_everything: bool = False
     fails: Callable[[], None] = lambda: None
 
     def publish_prepare(self, job_id: str) -> None:
         self.fails()
         self.prepares.append(job_id)
+
+    def publish_lead(self, group_id: str) -> None:
+        self.fails()
+        self.leads.append(group_id)
 
     def publish_wave(self, job_id: str, grants: Sequence[Grant]) -> None:
         self.fails()
@@ -136,20 +146,32 @@ class CoreMachine:
 
     def submit_content(self, content: bytes, *, dialect: Dialect = Dialect.OPENAI, **fields: Any) -> str:
         """Upload a file and submit it as a batch."""
+        request = JobRequest(dialect=dialect, endpoint=ECHO, input_file_id=self.upload(content).id, **fields)
+        return submit_job(wiring=self.wiring, tenant_id=self.tenant_id, request=request).job.id
+
+    def submit_group(self, content: bytes, **fields: Any) -> str:
+        """Upload a file and submit it natively, as a group whatever its size; gives the group's id."""
+        file = self.upload(content)
+        request = JobRequest(dialect=Dialect.NATIVE, endpoint=ECHO, input_file_id=file.id, **fields)
+        return submit_group(wiring=self.wiring, tenant_id=self.tenant_id, request=request, file=file).group.id
+
+    def upload(self, content: bytes) -> File:
+        """Store a batch file of the tenant."""
+        lines = LineCounter()
+        lines.feed(content)
         stored = self.wiring.storage.put(f"files/{self.tenant_id}/{uuid4().hex}", io.BytesIO(content))
         with self.wiring.database.begin() as connection:
-            file = Files(connection).add(
+            return Files(connection).add(
                 file_id=new_id("file-"),
                 tenant_id=self.tenant_id,
                 purpose=BATCH_PURPOSE,
                 filename="input.jsonl",
                 size_bytes=stored.size_bytes,
                 sha256=stored.sha256,
+                n_lines=lines.n_lines,
                 object_key=stored.key,
                 expires_after_s=3600,
             )
-        request = JobRequest(dialect=dialect, endpoint=ECHO, input_file_id=file.id, **fields)
-        return submit_job(wiring=self.wiring, tenant_id=self.tenant_id, request=request).job.id
 
     def submit_batch(self, items: Sequence[SeededItem]) -> str:
         """Submit items as an OpenAI batch."""
@@ -159,6 +181,9 @@ class CoreMachine:
 
     def prepare(self, job_id: str) -> Prepared:
         return prepare_job(wiring=self.wiring, job_id=job_id)
+
+    def lead(self, group_id: str) -> Led:
+        return lead_group(wiring=self.wiring, group_id=group_id)
 
     def planned(self, items: Sequence[SeededItem], **fields: Any) -> str:
         """Submit and prepare; gives the job's id."""
@@ -220,6 +245,27 @@ class CoreMachine:
             self.finish(job_id)
         raise AssertionError(f"{job_id} did not end in {MOST_ROUNDS} rounds: {self.chunks(job_id)}")
 
+    def drive_group(self, group_id: str) -> GroupDetails:
+        """Turn everything until the group has ended and is closed."""
+        for _ in range(MOST_ROUNDS):
+            details = self.group(group_id)
+            if details.group.closed_at is not None:
+                return details
+            self.worker_lives()
+            self.look()
+            for led in self.publisher.leads:
+                self.lead(led)
+            self.publisher.leads.clear()
+            for job_id, grants in self.publisher.take_waves():
+                for grant in grants:
+                    self.run(grant.chunk_id)
+                self.finish(job_id)
+            for member in self.group(group_id).members:
+                self.waiting_is_over(member.id)
+                self.finish(member.id)
+            self.lead(group_id)
+        raise AssertionError(f"{group_id} did not end in {MOST_ROUNDS} rounds: {self.group(group_id).state}")
+
     # -- time
 
     def waiting_is_over(self, job_id: str) -> None:
@@ -244,6 +290,9 @@ class CoreMachine:
     def job(self, job_id: str) -> Job:
         with self.wiring.database.begin() as connection:
             return Jobs(connection).get_any(job_id)
+
+    def group(self, group_id: str) -> GroupDetails:
+        return show_group(wiring=self.wiring, tenant_id=self.tenant_id, group_id=group_id)
 
     def chunks(self, job_id: str) -> list[Row]:
         return self.sql("SELECT * FROM chunks WHERE job_id = :id ORDER BY ordinal", id=job_id)

@@ -17,6 +17,7 @@ ITEM = "item-1"
 _LINE = (
     f'{{"custom_id": "{ITEM}", "method": "POST", "url": "/v1/echo", "body": {{"model": "echo", "input": "{MARK}"}}}}\n'
 )
+_MORE_THAN_A_JOB_TAKES = 50_001
 _NEVER = "0 0 29 2 *"
 _JOB: dict[str, Any] = {"endpoint": "/v1/echo", "model": "echo", "metadata": {"mark": MARK}}
 _LIVE = ("validating", "queued", "running", "held", "paused")
@@ -31,6 +32,7 @@ class OwnedObjects:
     file: str
     schedule: str
     batch_input: str
+    group: str
 
     @property
     def by_parameter(self) -> dict[str, tuple[str, ...]]:
@@ -42,6 +44,7 @@ class OwnedObjects:
             "batch_id": tuple(jobs),
             "file_id": (self.file, self.batch_input),
             "schedule_id": (self.schedule,),
+            "group_id": (self.group,),
         }
 
 
@@ -59,9 +62,10 @@ def make_objects(stack: RunningStack, client: httpx.Client) -> OwnedObjects:
             client, "/v1/schedules", {"name": MARK, "cron": _NEVER, "job": _JOB, "source": {"file_id": file}}
         ),
         batch_input=batch_input,
+        group=_created(client, "/v1/jobs", {**_JOB, "input_file_id": _upload(client, _group_lines())}),
     )
-    for job_id in (made.job, made.batch):
-        stack.wait_until(lambda path=f"/v1/jobs/{job_id}": _succeeded(client, path), timeout_s=60, what=job_id)
+    for path in (f"/v1/jobs/{made.job}", f"/v1/jobs/{made.batch}", f"/v1/groups/{made.group}"):
+        stack.wait_until(lambda path=path: _succeeded(client, path), timeout_s=60, what=path)
     return made
 
 
@@ -90,8 +94,13 @@ def _created(client: httpx.Client, path: str, body: dict[str, Any]) -> str:
     return str(client.post(path, json=body).raise_for_status().json()["id"])
 
 
-def _upload(client: httpx.Client) -> str:
-    content = {"file": (f"{MARK}.jsonl", _LINE.encode())}
+def _group_lines() -> bytes:
+    line = '{"custom_id": "item-%d", "body": {"input": "' + MARK + '"}}\n'
+    return "".join(line % number for number in range(_MORE_THAN_A_JOB_TAKES)).encode()
+
+
+def _upload(client: httpx.Client, lines: bytes = _LINE.encode()) -> str:
+    content = {"file": (f"{MARK}.jsonl", lines)}
     answer = client.post("/v1/files", data={"purpose": "batch"}, files=content)
     return str(answer.raise_for_status().json()["id"])
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,6 +27,15 @@ class Access(Enum):
     TENANT = "tenant"  # a tenant's API key; the default
     ADMIN = "admin"  # the administrator's key
     OPEN = "open"  # none
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How something created is shown."""
+
+    schema: type[Schema]
+    location: str | None = None
+    """Where it is shown from then on, with ``{id}`` in it."""
 
 
 _ALWAYS: dict[Access, tuple[type[errors.NightshiftError], ...]] = {
@@ -107,16 +117,33 @@ class ApiBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest ships no t
             location: where the created object is shown, with ``{id}`` in it.
             streamed: see ``answers_once``.
         """
-        dumping = schema()
-        header_docs = {REPLAYED: REPLAYED_DOC, **({"Location": _LOCATION_DOC} if location else {})}
+        return self._creating(
+            status, schema, lambda _created: Shown(schema, location), located=location is not None, streamed=streamed
+        )
+
+    def creates_one_of(self, status: int, shown: Mapping[type, Shown]) -> Callable[[View], View]:
+        """As ``creates``, where what is created decides how it is shown.
+
+        Args:
+            shown: by the type of what the view returns; each schema must be the answer of another route as well.
+        """
+        names = [kind.schema.__name__.removesuffix("Schema") for kind in shown.values()]
+        documented = {"oneOf": [{"$ref": f"#/components/schemas/{name}"} for name in names]}
+        return self._creating(status, documented, lambda created: shown[type(created)], located=True)
+
+    def _creating(
+        self, status: int, documented: Any, shown_as: Callable[[Any], Shown], *, located: bool, streamed: bool = False
+    ) -> Callable[[View], View]:
+        header_docs = {REPLAYED: REPLAYED_DOC, **({"Location": _LOCATION_DOC} if located else {})}
 
         def render(created: Any) -> Answer:
-            shown = dumping.dump(created)
-            headers = {"Location": location.format(id=shown["id"])} if location else {}
+            how = shown_as(created)
+            shown = how.schema().dump(created)
+            headers = {"Location": how.location.format(id=shown["id"])} if how.location else {}
             return Answer(status, headers, current_app.json.dumps(shown).encode())
 
         def decorate(view: View) -> View:
-            answering = self.response(status, schema, headers=header_docs)(
+            answering = self.response(status, documented, headers=header_docs)(
                 answers_once(view, render, streamed=streamed)
             )
             getattr(answering, "_apidoc")["creates"] = True  # noqa: B009 - where flask-smorest keeps its notes

@@ -113,6 +113,8 @@ files = Table(
     Column("filename", Text, nullable=False),
     Column("size_bytes", BigInteger, nullable=False),
     Column("sha256", Text),
+    # Up to the last that is not blank; null where nobody counted.
+    Column("n_lines", BigInteger),
     # An uploaded file is one object; an output or error file is the parts of a job, read in their order.
     Column("object_key", Text),
     Column("job_id", Text, ForeignKey("jobs.id")),
@@ -170,6 +172,12 @@ jobs = Table(
     Column("error_file_id", Text),
     Column("output_expires_after_s", Integer),
     Column("schedule_id", Text, ForeignKey("schedules.id")),
+    # A member of a group: its place in it, the last order that reached it, and where its part of the input begins.
+    Column("group_id", Text, ForeignKey("groups.id")),
+    Column("group_ordinal", Integer),
+    Column("group_order_seq", Integer, nullable=False, server_default=text("0")),
+    Column("first_index", BigInteger, nullable=False, server_default=text("0")),
+    Column("input_start", BigInteger, nullable=False, server_default=text("0")),
     _moment("created_at", now=True),
     _moment("deadline_at"),
     _moment("queued_at"),
@@ -181,6 +189,7 @@ jobs = Table(
     Column("results_swept", Boolean, nullable=False, server_default=false()),
     # When its window made it urgent; null again where the window is changed.
     _moment("escalated_at"),
+    UniqueConstraint("group_id", "group_ordinal"),
     Index("ix_jobs_tenant_id_created_at_id", "tenant_id", "created_at", "id"),
     Index(
         "ix_jobs_live",
@@ -203,6 +212,43 @@ jobs = Table(
         ),
     ),
     Index("ix_jobs_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
+)
+
+# Jobs that share one input above a job's limits. Its state is never stored: it follows from the members'.
+groups = Table(
+    "groups",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _tenant(),
+    # What every member's row begins with: endpoint, priority, parameters and whatever else a job is asked for.
+    Column("member", JSONB, nullable=False),
+    Column("input_file_id", Text, ForeignKey("files.id", use_alter=True), nullable=False),
+    Column("input_key", Text, nullable=False),
+    Column("input_size_bytes", BigInteger, nullable=False),
+    Column("n_items", BigInteger),
+    Column("model", Text),
+    _json("validation_errors", "[]"),
+    Column("failure", JSONB),
+    # How far the planner has come: the next member begins behind this many items and bytes.
+    Column("n_members", Integer, nullable=False, server_default=text("0")),
+    _count("planned_items"),
+    _count("planned_bytes"),
+    # Who checks, plans, steers and closes it.
+    Column("lead_token", Text),
+    _moment("lead_until"),
+    Column("lead_attempts", Integer, nullable=False, server_default=text("0")),
+    # The latest order to all members; a member with a lower ``group_order_seq`` has not had it yet.
+    Column("order_kind", Text),
+    Column("order_seq", Integer, nullable=False, server_default=text("0")),
+    _json("order_data", "{}"),
+    _moment("created_at", now=True),
+    Column("deadline_at", DateTime(timezone=True), nullable=False),
+    _moment("validated_at"),
+    _moment("planned_at"),
+    _moment("closed_at"),
+    _moment("results_expire_at"),
+    Index("ix_groups_tenant_id_created_at_id", "tenant_id", "created_at", "id"),
+    Index("ix_groups_open", "created_at", postgresql_where=text("closed_at IS NULL")),
 )
 
 chunks = Table(

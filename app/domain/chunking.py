@@ -52,10 +52,10 @@ def chunk_limits(
 class ChunkPlanner:
     """Collects items in input order and closes a chunk whenever it is full."""
 
-    def __init__(self, limits: ChunkLimits) -> None:
+    def __init__(self, limits: ChunkLimits, *, first_index: int = 0) -> None:
         self._limits = limits
         self._ordinal = 0
-        self._next_index = 0
+        self._next_index = first_index
         self._open: PlannedChunk | None = None
 
     def add(self, *, offset: int, size_bytes: int, tokens: int) -> PlannedChunk | None:

@@ -19,6 +19,8 @@ class File:
     filename: str
     size_bytes: int
     sha256: str | None
+    n_lines: int | None
+    """Up to the last that is not blank; None where nobody counted."""
     object_key: str | None
     """Where an upload is stored; None for the output of a job."""
     job_id: str | None

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 _SUFFIX = re.compile(r"[0-9a-f]{32}")
 _REQUEST = re.compile(r"batch_req_([0-9a-f]{24})([0-9a-f]{8})([0-9a-f]{2})")
+GROUP_PREFIX = "group_"
 JOB_PREFIXES = ("job_", "batch_", "msgbatch_")
 
 
@@ -32,6 +33,11 @@ def job_id_from(text: str) -> str | None:
         if text.startswith(prefix) and _SUFFIX.fullmatch(text[len(prefix) :]):
             return "job_" + text[len(prefix) :]
     return None
+
+
+def is_group_id(text: str) -> bool:
+    """Whether a text can be the id of a group."""
+    return text.startswith(GROUP_PREFIX) and _SUFFIX.fullmatch(text.removeprefix(GROUP_PREFIX)) is not None
 
 
 def batch_id(job_id: str) -> str:

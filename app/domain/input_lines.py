@@ -8,8 +8,11 @@ to the item itself.
 from __future__ import annotations
 
 import hashlib
+import heapq
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -46,12 +49,45 @@ class LineProblem:
         """The shape in which jobs keep and show it."""
         return {"line": self.line, "code": self.code, "message": self.message, "param": self.param}
 
+    def storable(self) -> dict[str, Any]:
+        """The same, as Postgres keeps it: there is no NUL in jsonb."""
+        shown = self.as_dict()
+        return {name: text.replace("\x00", "") if isinstance(text, str) else text for name, text in shown.items()}
+
+
+class SeenIds(Protocol):
+    """Remembers by digest which ``custom_id`` stood on which line."""
+
+    def add(self, digest: bytes, number: int) -> int | None:
+        """Note a line; gives the first line of that digest where it is known at once that this is a repeat."""
+        ...
+
+    def repeats(self) -> Iterator[tuple[int, int]]:
+        """(line, first line) of every repeat that ``add`` did not tell, in any order; at the end, once."""
+        ...
+
+
+class SeenInMemory:
+    """About a hundred bytes a line."""
+
+    def __init__(self) -> None:
+        self._first: dict[bytes, int] = {}
+
+    def add(self, digest: bytes, number: int) -> int | None:
+        """See ``SeenIds.add``."""
+        first = self._first.setdefault(digest, number)
+        return None if first == number else first
+
+    def repeats(self) -> Iterator[tuple[int, int]]:
+        """See ``SeenIds.repeats``: all were told."""
+        return iter(())
+
 
 @dataclass(slots=True)
 class InputCheck:
     """Checks the lines of one input, one after another, and remembers what spans lines.
 
-    Memory: 16 bytes of hash and a number per line; the number of lines is capped.
+    Memory: what ``seen`` keeps for each line; the number of lines is capped.
     """
 
     dialect: Dialect
@@ -67,7 +103,7 @@ class InputCheck:
     n_problems: int = 0
     is_not_jsonl: bool = False
     """Whether the input is no JSONL at all: it is refused with one problem that says what it is."""
-    _first_seen: dict[bytes, int] = field(default_factory=dict)
+    seen: SeenIds = field(default_factory=SeenInMemory)
 
     def check(self, line: Line) -> bool:
         """Check the next line; True where it may run."""
@@ -91,6 +127,15 @@ class InputCheck:
         """Check what only the end of the input tells."""
         if self.n_items == 0:
             self._report(None, "empty_file", "The input has no lines; send at least one request.")
+        repeats = heapq.nsmallest(MAX_REPORTED_PROBLEMS, self._late_repeats())
+        found = [_repeat(number, first, "The 'custom_id'") for number, first in repeats]
+        if found:
+            self.problems = sorted([*self.problems, *found], key=_place)[:MAX_REPORTED_PROBLEMS]
+
+    def _late_repeats(self) -> Iterator[tuple[int, int]]:
+        for repeat in self.seen.repeats():
+            self.n_problems += 1
+            yield repeat
 
     def _is_something_else(self, line: Line) -> bool:
         start_of_line = line.data or b""
@@ -130,10 +175,9 @@ class InputCheck:
             self._report(number, "invalid_value", message, "custom_id")
         else:
             digest = hashlib.blake2b(custom_id.encode(), digest_size=16).digest()
-            first = self._first_seen.setdefault(digest, number)
-            if first != number:
-                message = f"'custom_id' {_shown(custom_id)} stands on line {first} already; every line needs its own."
-                self._report(number, "duplicate_custom_id", message, "custom_id")
+            first = self.seen.add(digest, number)
+            if first is not None:
+                self._add(_repeat(number, first, f"'custom_id' {_shown(custom_id)}"))
 
     def _check_envelope(self, number: int, parsed: dict[str, Any]) -> None:
         if parsed.get("method") != "POST":
@@ -161,9 +205,22 @@ class InputCheck:
         return self.dialect is Dialect.OPENAI or self.usable_models is None or model in self.usable_models
 
     def _report(self, line: int | None, code: str, message: str, param: str | None = None) -> None:
+        self._add(LineProblem(line, code, message, param))
+
+    def _add(self, problem: LineProblem) -> None:
         self.n_problems += 1
         if len(self.problems) < MAX_REPORTED_PROBLEMS:
-            self.problems.append(LineProblem(line, code, message, param))
+            self.problems.append(problem)
+
+
+def _repeat(number: int, first: int, what: str) -> LineProblem:
+    message = f"{what} stands on line {first} already; every line needs its own."
+    return LineProblem(number, "duplicate_custom_id", message, "custom_id")
+
+
+def _place(problem: LineProblem) -> int:
+    """By line; what concerns the input as a whole comes last."""
+    return sys.maxsize if problem.line is None else problem.line
 
 
 def parse_object(data: bytes) -> tuple[dict[str, Any] | None, str]:

@@ -102,6 +102,7 @@ class Job:
     error_file_id: str | None
     output_expires_after_s: int | None
     schedule_id: str | None
+    group_id: str | None
     created_at: datetime
     deadline_at: datetime
     queued_at: datetime | None

@@ -14,6 +14,7 @@ from app.domain.jobs import ResultPart
 from app.errors import InvalidRequest
 
 _PLACE = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})")
+_GROUP_PLACE = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Cursor:
 
     def encode(self) -> str:
         """As clients carry it, without knowing what it means."""
-        return base64.urlsafe_b64encode(f"{self.seq}.{self.n_lines}".encode()).decode().rstrip("=")
+        return _encoded(f"{self.seq}.{self.n_lines}")
 
     @classmethod
     def decode(cls, text: str) -> Cursor:
@@ -34,16 +35,46 @@ class Cursor:
         Raises:
             InvalidRequest: it did not.
         """
-        try:
-            padded = text + "=" * (-len(text) % 4)
-            place = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
-        except ValueError:
-            place = ""
-        match = _PLACE.fullmatch(place)
-        if match is None:
-            message = "'after' must be a cursor out of the header x-nightshift-next-cursor"
-            raise InvalidRequest(message, param="after")
+        match = _match(_PLACE, text)
         return cls(seq=int(match[1]), n_lines=int(match[2]))
+
+
+@dataclass(frozen=True, slots=True)
+class GroupCursor:
+    """A place in the merged stream of a group: behind ``place`` in the stream of its member ``ordinal``."""
+
+    ordinal: int = 0
+    place: Cursor = Cursor()
+
+    def encode(self) -> str:
+        """As clients carry it, without knowing what it means."""
+        return _encoded(f"{self.ordinal}.{self.place.seq}.{self.place.n_lines}")
+
+    @classmethod
+    def decode(cls, text: str) -> GroupCursor:
+        """Read what ``encode`` wrote.
+
+        Raises:
+            InvalidRequest: it did not.
+        """
+        match = _match(_GROUP_PLACE, text)
+        return cls(ordinal=int(match[1]), place=Cursor(seq=int(match[2]), n_lines=int(match[3])))
+
+
+def _encoded(place: str) -> str:
+    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
+
+
+def _match(pattern: re.Pattern[str], text: str) -> re.Match[str]:
+    try:
+        padded = text + "=" * (-len(text) % 4)
+        place = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
+    except ValueError:
+        place = ""
+    match = pattern.fullmatch(place)
+    if match is None:
+        raise InvalidRequest("'after' must be a cursor out of the header x-nightshift-next-cursor", param="after")
+    return match
 
 
 @dataclass(frozen=True, slots=True)

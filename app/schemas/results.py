@@ -6,7 +6,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate
 
-from app.domain.result_pages import Cursor
+from app.domain.result_pages import Cursor, GroupCursor
 from app.schemas.fields import RequestSchema, Text
 
 STATUSES = ("succeeded", "failed", "cancelled", "expired")
@@ -26,8 +26,16 @@ class Statuses(fields.Field[Any]):
 class After(Text):
     """A cursor."""
 
+    cursor: type[Cursor | GroupCursor] = Cursor
+
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
-        return Cursor.decode(super()._deserialize(value, attr, data, **kwargs))
+        return self.cursor.decode(super()._deserialize(value, attr, data, **kwargs))
+
+
+class GroupAfter(After):
+    """A cursor of a group."""
+
+    cursor = GroupCursor
 
 
 class ResultsQuerySchema(RequestSchema):
@@ -43,6 +51,12 @@ class ResultsQuerySchema(RequestSchema):
     )
     after = After(load_default=Cursor, metadata={"description": "A cursor out of `x-nightshift-next-cursor`"})
     limit = fields.Integer(load_default=None, validate=validate.Range(min=1, max=MAX_LINES))
+
+
+class GroupResultsQuerySchema(ResultsQuerySchema):
+    """Which result lines of a group."""
+
+    after = GroupAfter(load_default=GroupCursor, metadata={"description": "A cursor out of `x-nightshift-next-cursor`"})
 
 
 class ResponseSchema(Schema):
@@ -99,6 +113,25 @@ class ManifestSchema(Schema):
     job_id = fields.String(required=True)
     complete = fields.Boolean(required=True, metadata={"description": "Whether the job has ended: no part follows"})
     parts = fields.List(fields.Nested(PartSchema), required=True)
+    digest = fields.String(
+        required=True,
+        metadata={"description": "SHA-256 over the parts' own SHA-256 as hex, each with a line end, in order"},
+    )
+
+
+class GroupPartSchema(PartSchema):
+    """A part, and the job it belongs to."""
+
+    job_id = fields.String(required=True)
+
+
+class GroupManifestSchema(Schema):
+    """What a group's results consist of."""
+
+    object = fields.Constant("manifest", metadata={"enum": ["manifest"]})
+    group_id = fields.String(required=True)
+    complete = fields.Boolean(required=True, metadata={"description": "Whether the group has ended: no part follows"})
+    parts = fields.List(fields.Nested(GroupPartSchema), required=True)
     digest = fields.String(
         required=True,
         metadata={"description": "SHA-256 over the parts' own SHA-256 as hex, each with a line end, in order"},

@@ -18,7 +18,7 @@ from app.domain.sealing import seal, unseal
 from app.errors import IdempotencyKeyInUse, IdempotencyKeyReused
 from app.wiring import Wiring
 
-Created = TypeVar("Created")
+Created_contra = TypeVar("Created_contra", contravariant=True)
 MOST_WAIT_S = 10
 
 
@@ -30,11 +30,16 @@ class AlreadyAnswered(Exception):  # no error: it carries the answer past the se
         self.answer = answer
 
 
-class Once(Generic[Created]):
+class Once(Generic[Created_contra]):
     """One creating request under its key. The service that creates calls ``keep`` before it commits."""
 
     def __init__(
-        self, *, wiring: Wiring, request: RequestKey, body_sha256: bytes | None, render: Callable[[Created], Answer]
+        self,
+        *,
+        wiring: Wiring,
+        request: RequestKey,
+        body_sha256: bytes | None,
+        render: Callable[[Created_contra], Answer],
     ) -> None:
         """Look for an answer from before.
 
@@ -74,7 +79,7 @@ class Once(Generic[Created]):
             raise IdempotencyKeyReused(message, param=HEADER)
         raise AlreadyAnswered(self._unsealed(self._earlier))
 
-    def keep(self, connection: Connection, created: Created, *, body_sha256: bytes | None = None) -> None:
+    def keep(self, connection: Connection, created: Created_contra, *, body_sha256: bytes | None = None) -> None:
         """Keep the answer, to be committed together with what was created. A second call replaces it by a fuller one.
 
         Raises:

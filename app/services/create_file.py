@@ -10,6 +10,7 @@ from uuid import uuid4
 from app.db.repositories.files import Files
 from app.domain.files import File
 from app.domain.ids import new_id
+from app.domain.line_count import LineCounter
 from app.errors import RequestTooLarge
 from app.ports import StoredObject
 from app.services.answer_once import Once
@@ -51,15 +52,18 @@ def create_file(*, wiring: Wiring, tenant_id: str, upload: Upload, once: Once[Fi
         StorageUnavailable: nothing was stored.
     """
     key = f"files/{tenant_id}/{uuid4().hex}"
-    limited = cast("BinaryIO", _LimitedSource(upload.content, wiring.settings.max_file_bytes))
+    source = _LimitedSource(upload.content, wiring.settings.max_file_bytes)
+    limited = cast("BinaryIO", source)
     if once is not None and once.is_repeat:
         once.repeat(_repeat_digest(upload, limited))
     stored = wiring.storage.put(key, limited)
     with discarded_unless_named(wiring.storage, key):
-        return _add_file(wiring, tenant_id, upload, stored, once)
+        return _add_file(wiring, tenant_id, upload, stored, once, n_lines=source.lines.n_lines)
 
 
-def _add_file(wiring: Wiring, tenant_id: str, upload: Upload, stored: StoredObject, once: Once[File] | None) -> File:
+def _add_file(
+    wiring: Wiring, tenant_id: str, upload: Upload, stored: StoredObject, once: Once[File] | None, *, n_lines: int
+) -> File:
     options = upload.finish()
     with wiring.database.begin() as connection:
         file = Files(connection).add(
@@ -69,6 +73,7 @@ def _add_file(wiring: Wiring, tenant_id: str, upload: Upload, stored: StoredObje
             filename=upload.filename,
             size_bytes=stored.size_bytes,
             sha256=stored.sha256,
+            n_lines=n_lines,
             object_key=stored.key,
             expires_after_s=options.expires_after_s or wiring.settings.file_retention_s,
         )
@@ -97,16 +102,20 @@ def _drained_sha256(content: BinaryIO) -> str:
 
 
 class _LimitedSource:
-    """Passes a source on up to a limit."""
+    """Passes a source on up to a limit, and counts its lines by the way."""
 
     def __init__(self, source: BinaryIO, limit: int) -> None:
         self._source = source
         self._limit = limit
         self._seen = 0
+        self.lines = LineCounter()
 
     def read(self, size: int = -1, /) -> bytes:
         data = self._source.read(size)
         self._seen += len(data)
         if self._seen > self._limit:
-            raise RequestTooLarge(f"the file is larger than {self._limit} bytes; split it", param="file")
+            raise RequestTooLarge(
+                f"the file is larger than {self._limit} bytes; send it in parts, with POST /v1/uploads", param="file"
+            )
+        self.lines.feed(data)
         return data

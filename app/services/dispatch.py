@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from app.db.repositories.dispatching import Dispatching
+from app.db.repositories.groups import Groups
 from app.db.repositories.jobs import Jobs
 from app.db.repositories.workers import LiveWorker, Workers
 from app.db.session import Database
@@ -60,6 +61,7 @@ class Dispatcher:
         self._publisher = publisher
         self._granter = ChunkGranter(settings)
         self._prepare = Patience(settings.grant_patience_s)
+        self._lead = Patience(settings.grant_patience_s)
         self._finish = Patience(settings.grant_patience_s / 2)
         self._leases_hold_until_s = 0.0
 
@@ -80,6 +82,7 @@ class Dispatcher:
             workers = Workers(connection).live(silence_s=self._settings.worker_silence_s)
         self._take_back(workers)
         self._publish_preparations()
+        self._publish_leads()
         self._publish_finishes()
         self._publish_lost(workers)
         self._grant(workers)
@@ -105,6 +108,12 @@ class Dispatcher:
             waiting = list(Jobs(connection).unprepared(JOBS_AT_ONCE))
         for job_id in self._prepare.due(waiting):
             self._publisher.publish_prepare(job_id)
+
+    def _publish_leads(self) -> None:
+        with self._database.begin() as connection:
+            waiting = list(Groups(connection).in_need(JOBS_AT_ONCE))
+        for group_id in self._lead.due(waiting):
+            self._publisher.publish_lead(group_id)
 
     def _publish_finishes(self) -> None:
         with self._database.begin() as connection:

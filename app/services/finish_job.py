@@ -87,7 +87,8 @@ def _close(wiring: Wiring, connection: Connection, job_id: str, parts: Sequence[
         job,
         _terminal_state(job, tally.counts),
         finished_at=func.now(),
-        results_expire_at=func.now() + timedelta(seconds=expires_after_s),
+        # The results of a group live and end together: who closes it says when.
+        results_expire_at=None if job.group_id else func.now() + timedelta(seconds=expires_after_s),
         final=final_of(details_from(job, tally, wiring.models)),
         **_result_files(connection, job, totals, expires_after_s),
     )

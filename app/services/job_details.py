@@ -35,7 +35,7 @@ def details_from(job: Job, tally: Tally, models: Mapping[str, ModelSpec]) -> Job
         job=job,
         counts=tally.counts,
         usage=tally.usage,
-        cost=_cost(job, tally.usage, models),
+        cost=cost_of_job(job.model, tally.usage, models),
         errors_by_code=tally.errors_by_code,
         waiting=Waiting(reason="paused", detail="paused until it is resumed") if job.state is JobState.PAUSED else None,
     )
@@ -61,8 +61,9 @@ def _as_written(job: Job, final: dict[str, Any]) -> JobDetails:
     )
 
 
-def _cost(job: Job, usage: Usage, models: Mapping[str, ModelSpec]) -> Cost:
-    model = models.get(job.model or "")
+def cost_of_job(alias: str | None, usage: Usage, models: Mapping[str, ModelSpec]) -> Cost:
+    """What this usage of a model costs now."""
+    model = models.get(alias or "")
     if model is None:
         return no_cost()
     return cost_of(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sqlalchemy import Connection
+
 from app.db.notify import notify
 from app.db.repositories.chunks import Chunks
 from app.db.repositories.jobs import Jobs
@@ -22,13 +24,23 @@ def pause_job(*, wiring: Wiring, tenant_id: str, job_id: str) -> JobDetails:
     with wiring.database.begin() as connection:
         jobs = Jobs(connection)
         jobs.get(tenant_id, job_id)
-        job = jobs.lock(job_id)
-        if job.state is not JobState.PAUSED:
-            _refuse_unless_pausable(job)
-            job = jobs.change_state(job, JobState.PAUSED) or job
-            Chunks(connection).take_back_granted(job.id)
-            notify(connection)
+        job = pause_locked(connection, jobs.lock(job_id))
         return job_details(connection, [job], wiring.models)[0]
+
+
+def pause_locked(connection: Connection, job: Job) -> Job:
+    """Pause a job whose row this transaction holds.
+
+    Raises:
+        StateConflict: see ``pause_job``.
+    """
+    if job.state is JobState.PAUSED:
+        return job
+    _refuse_unless_pausable(job)
+    paused = Jobs(connection).change_state(job, JobState.PAUSED)
+    Chunks(connection).take_back_granted(job.id)
+    notify(connection)
+    return paused or job
 
 
 def _refuse_unless_pausable(job: Job) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from app.domain.chunking import ChunkPlanner, PlannedChunk, chunk_limits, estimate_tokens
 from app.domain.chunks import NewChunk
-from app.domain.input_lines import InputCheck
-from app.domain.jobs import Job
+from app.domain.input_lines import InputCheck, SeenIds, SeenInMemory
+from app.domain.jobs import Dialect, Job
 from app.domain.jsonl import Line, read_lines
 from app.ports import ObjectReader
 from app.services.model_placement import max_input_tokens, pool_for, tokens_per_s, usable_model
@@ -29,31 +30,66 @@ class InputPlan:
     chunks: list[NewChunk]
 
 
+class Plannable(Protocol):
+    """What planning asks of a job, or of a group of jobs."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """The API it was made through."""
+
+    @property
+    def endpoint(self) -> str:
+        """The route each line is for."""
+
+    @property
+    def model(self) -> str | None:
+        """The model that lines are for which name none."""
+
+    @property
+    def input_size_bytes(self) -> int:
+        """Length of the whole input."""
+
+
 def plan_input(*, wiring: Wiring, job: Job, reader: ObjectReader, tick: Callable[[], None]) -> InputPlan:
     """Read the whole input once, in flat memory.
 
     Args:
         tick: called after every line; now and then it renews the planner's lease, and raises where that is lost.
     """
-    settings = wiring.settings
-    check = InputCheck(
-        dialect=job.dialect,
-        endpoint=job.endpoint,
-        max_items=settings.max_job_items,
-        max_line_bytes=settings.max_line_bytes,
-        model=job.model,
-        usable_models=frozenset(alias for alias, spec in wiring.models.items() if spec.serves(job.endpoint)),
-    )
-    cutter = _Cutter(wiring, job)
-    for line in _without_trailing_empty(read_lines(reader, max_line_bytes=settings.max_line_bytes)):
-        if check.check(line):
-            cutter.add(line, check.model)
-        if check.is_hopeless:
-            break
-        tick()
+    check = input_check(wiring, job, max_items=wiring.settings.max_job_items)
+    cutter = Cutter(wiring, job)
+    for line in sound_lines(check, reader, tick=tick):
+        cutter.add(line, check.model)
     check.finish()
     cutter.close()
     return InputPlan(check=check, model=cutter.model, pool=cutter.pool, chunks=cutter.chunks)
+
+
+def input_check(wiring: Wiring, source: Plannable, *, max_items: int, seen: SeenIds | None = None) -> InputCheck:
+    """The check of an input's lines.
+
+    Args:
+        seen: what remembers each ``custom_id``; None for memory.
+    """
+    return InputCheck(
+        dialect=source.dialect,
+        endpoint=source.endpoint,
+        max_items=max_items,
+        max_line_bytes=wiring.settings.max_line_bytes,
+        model=source.model,
+        usable_models=frozenset(alias for alias, spec in wiring.models.items() if spec.serves(source.endpoint)),
+        seen=SeenInMemory() if seen is None else seen,
+    )
+
+
+def sound_lines(check: InputCheck, reader: ObjectReader, *, tick: Callable[[], None]) -> Iterator[Line]:
+    """Check line by line, and give those that may run; stops where reading on is pointless."""
+    for line in _without_trailing_empty(read_lines(reader, max_line_bytes=check.max_line_bytes)):
+        if check.check(line):
+            yield line
+        if check.is_hopeless:
+            return
+        tick()
 
 
 def _without_trailing_empty(lines: Iterator[Line]) -> Iterator[Line]:
@@ -69,12 +105,14 @@ def _without_trailing_empty(lines: Iterator[Line]) -> Iterator[Line]:
         yield line
 
 
-class _Cutter:
+class Cutter:
     """Cuts chunks; how large is decided at the first line, which may be the one that names the model."""
 
-    def __init__(self, wiring: Wiring, job: Job) -> None:
+    def __init__(self, wiring: Wiring, source: Plannable, *, first_index: int = 0) -> None:
+        """Cut what begins with the item ``first_index`` of the input."""
         self._wiring = wiring
-        self._job = job
+        self._source = source
+        self._first_index = first_index
         self._planner: ChunkPlanner | None = None
         self._tokens_per_s = 1.0
         self.model: ModelSpec | None = None
@@ -82,6 +120,7 @@ class _Cutter:
         self.chunks: list[NewChunk] = []
 
     def add(self, line: Line, model: str | None) -> None:
+        """Take the next line; ``model`` is the one its input is known to be for by then."""
         if self._planner is None:
             self._planner = self._begin(model)
         elif self.model is None and model is not None:
@@ -90,6 +129,7 @@ class _Cutter:
         self._keep(self._planner.add(offset=line.offset, size_bytes=line.size_bytes, tokens=tokens))
 
     def close(self) -> None:
+        """Cut the last chunk."""
         if self._planner is not None:
             self._keep(self._planner.close())
 
@@ -99,16 +139,16 @@ class _Cutter:
         with self._wiring.database.begin() as connection:
             self._tokens_per_s = tokens_per_s(connection, self.model, pool=self.pool)
         limits = chunk_limits(
-            input_size_bytes=self._job.input_size_bytes,
+            input_size_bytes=self._source.input_size_bytes,
             tokens_per_s=self._tokens_per_s,
             target_s=settings.chunk_target_s,
             n_workers=sum(1 for queue in settings.queues if pool_of(queue) == self.pool),
             max_items=settings.chunk_max_items,
         )
-        return ChunkPlanner(limits)
+        return ChunkPlanner(limits, first_index=self._first_index)
 
     def _learn_model(self, model: str | None) -> None:
-        self.model = usable_model(self._wiring.models, model, self._job.endpoint)
+        self.model = usable_model(self._wiring.models, model, self._source.endpoint)
         self.pool = pool_for(self.model, self._wiring.settings.queues)
 
     def _keep(self, planned: PlannedChunk | None) -> None:

@@ -85,7 +85,7 @@ class _Preparation:
         """Fail the job; nothing of it ran. Its inline input is swept when its results would be."""
         life_s = self._job.output_expires_after_s or self._wiring.settings.results_retention_s
         values = {
-            "validation_errors": [_storable(problem.as_dict()) for problem in problems],
+            "validation_errors": [problem.storable() for problem in problems],
             "failure": {"code": code, "message": message},
             "n_items": 0,
             "finished_at": func.now(),
@@ -156,8 +156,3 @@ class _Preparation:
                 Chunks(connection).stop_waiting(job.id, STOPPED_CHUNK[job.stop_reason])
             notify(connection)
         return outcome
-
-
-def _storable(problem: dict[str, Any]) -> dict[str, Any]:
-    """Postgres keeps no NUL in jsonb."""
-    return {name: value.replace("\x00", "") if isinstance(value, str) else value for name, value in problem.items()}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from sqlalchemy import Connection
+
 from app.db.repositories.jobs import Jobs
 from app.db.repositories.parts import Parts
 from app.domain.byte_ranges import Content, Segment
@@ -78,9 +80,15 @@ def read_results(
     with wiring.database.begin() as connection:
         # The job first: if it has ended by then, the parts read afterwards are all there will ever be.
         job = Jobs(connection).get(tenant_id, job_id)
-        stored = Parts(connection)
-        check_not_expired(stored, job)
-        parts = stored.list(tenant_id, job.id, outcomes=statuses, from_seq=after.seq)
+        check_not_expired(Parts(connection), job)
+        return results_of(connection, job, statuses=statuses, after=after, limit=limit)
+
+
+def results_of(
+    connection: Connection, job: Job, *, statuses: Collection[str] | None, after: Cursor, limit: int | None
+) -> Results:
+    """The lines of a job behind ``after``; see ``read_results``."""
+    parts = Parts(connection).list(job.tenant_id, job.id, outcomes=statuses, from_seq=after.seq)
     return Results(job, page_of_lines(parts, after=after, limit=limit))
 
 

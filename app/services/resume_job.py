@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sqlalchemy import Connection
+
 from app.db.notify import notify
 from app.db.repositories.jobs import Jobs
 from app.domain.jobs import Job, JobDetails
@@ -21,15 +23,25 @@ def resume_job(*, wiring: Wiring, tenant_id: str, job_id: str) -> JobDetails:
     with wiring.database.begin() as connection:
         jobs = Jobs(connection)
         jobs.get(tenant_id, job_id)
-        job = jobs.lock(job_id)
-        before = _state_before_the_pause(job)
-        if job.stop_reason is not None or job.state not in {JobState.PAUSED, JobState.VALIDATING, *RUNNABLE_JOB_STATES}:
-            message = f"Job {job.id} is {job.state}; only a paused job that has not been stopped can be resumed."
-            raise StateConflict(message, current=job.state, wanted=before)
-        if job.state is JobState.PAUSED:
-            job = jobs.change_state(job, before) or job
-            notify(connection)
+        job = resume_locked(connection, jobs.lock(job_id))
         return job_details(connection, [job], wiring.models)[0]
+
+
+def resume_locked(connection: Connection, job: Job) -> Job:
+    """Resume a job whose row this transaction holds.
+
+    Raises:
+        StateConflict: see ``resume_job``.
+    """
+    before = _state_before_the_pause(job)
+    if job.stop_reason is not None or job.state not in {JobState.PAUSED, JobState.VALIDATING, *RUNNABLE_JOB_STATES}:
+        message = f"Job {job.id} is {job.state}; only a paused job that has not been stopped can be resumed."
+        raise StateConflict(message, current=job.state, wanted=before)
+    if job.state is not JobState.PAUSED:
+        return job
+    resumed = Jobs(connection).change_state(job, before)
+    notify(connection)
+    return resumed or job
 
 
 def _state_before_the_pause(job: Job) -> JobState:

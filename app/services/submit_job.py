@@ -8,9 +8,10 @@ from typing import Any
 
 from app.db.notify import notify
 from app.db.repositories.files import Files
+from app.db.repositories.groups import Groups
 from app.db.repositories.jobs import Jobs
 from app.db.session import Database
-from app.domain.files import BATCH_PURPOSE
+from app.domain.files import BATCH_PURPOSE, File
 from app.domain.ids import new_id
 from app.domain.inline_items import inline_lines
 from app.domain.jobs import JobDetails, JobRequest
@@ -39,10 +40,11 @@ def submit_job(
     """
     window_s = window_seconds(request.completion_window)
     check_model(request, wiring)
-    _check_room(wiring, tenant_id)
-    source = _file_input(wiring.database, tenant_id, request)
-    if source is not None:
-        return _accept(wiring, window_s, _row(tenant_id, request, source), once)
+    check_room(wiring, tenant_id)
+    if request.input_file_id is not None:
+        file = input_file(wiring.database, tenant_id, request.input_file_id)
+        _check_size(file, wiring)
+        return _accept(wiring, window_s, _row(tenant_id, request, source_of(file)), once)
     source = _inline_input(wiring, tenant_id, request)
     with discarded_unless_named(wiring.storage, source["input_key"]):
         return _accept(wiring, window_s, _row(tenant_id, request, source), once)
@@ -82,29 +84,52 @@ def _not_served(model: ModelSpec, endpoint: str) -> str:
     return f"Model {model.alias!r} serves {', '.join(model.endpoints)}, not {endpoint}."
 
 
-def _check_room(wiring: Wiring, tenant_id: str) -> None:
+def check_room(wiring: Wiring, tenant_id: str) -> None:
+    """Refuse where a tenant has too much unfinished; a group counts as one job.
+
+    Raises:
+        QueueFull: at the hard cap.
+    """
     limit = wiring.settings.max_queued_jobs
     with wiring.database.begin() as connection:
         n_live = Jobs(connection).count_live(tenant_id, at_most=limit)
+        n_live += Groups(connection).count_open(tenant_id, at_most=limit)
     if n_live >= limit:
         message = f"This tenant has {limit} unfinished jobs, the most that may wait; come back when some have ended."
         raise QueueFull(message, retry_after_s=QUEUE_FULL_RETRY_S)
 
 
-def _file_input(database: Database, tenant_id: str, request: JobRequest) -> dict[str, Any] | None:
-    if request.input_file_id is None:
-        return None
+def input_file(database: Database, tenant_id: str, file_id: str) -> File:
+    """A file that a job may read.
+
+    Raises:
+        InvalidRequest: there is none, or it has another purpose.
+    """
     param = "input_file_id"
     with database.begin() as connection:
         try:
-            file = Files(connection).get(tenant_id, request.input_file_id)
+            file = Files(connection).get(tenant_id, file_id)
         except NotFound as error:
-            message = f"There is no file {request.input_file_id[:80]!r}; upload it with POST /v1/files."
+            message = f"There is no file {file_id[:80]!r}; upload it with POST /v1/files."
             raise InvalidRequest(message, param=param) from error
     if file.purpose != BATCH_PURPOSE or file.object_key is None:
         message = f"File {file.id} has purpose {file.purpose!r}; a job's input needs purpose {BATCH_PURPOSE!r}."
         raise InvalidRequest(message, param=param)
+    return file
+
+
+def source_of(file: File) -> dict[str, Any]:
+    """What a row says about an input that was uploaded."""
     return {"input_file_id": file.id, "input_key": file.object_key, "input_size_bytes": file.size_bytes}
+
+
+def _check_size(file: File, wiring: Wiring) -> None:
+    limit = wiring.settings.max_file_bytes
+    if file.size_bytes > limit:
+        message = (
+            f"File {file.id} has {file.size_bytes} bytes, {limit} at most here; POST /v1/jobs takes it as a group."
+        )
+        raise RequestTooLarge(message, param="input_file_id")
 
 
 def _inline_input(wiring: Wiring, tenant_id: str, request: JobRequest) -> dict[str, Any]:
@@ -120,10 +145,12 @@ def _inline_input(wiring: Wiring, tenant_id: str, request: JobRequest) -> dict[s
 
 
 def _row(tenant_id: str, request: JobRequest, source: dict[str, Any]) -> dict[str, Any]:
+    return {"id": new_id("job_"), "tenant_id": tenant_id, "state": JobState.VALIDATING, **asked_of(request), **source}
+
+
+def asked_of(request: JobRequest) -> dict[str, Any]:
+    """The columns that say what is asked of a job, whatever its input."""
     return {
-        "id": new_id("job_"),
-        "tenant_id": tenant_id,
-        "state": JobState.VALIDATING,
         "dialect": request.dialect,
         "endpoint": request.endpoint,
         "model": request.model,
@@ -137,5 +164,4 @@ def _row(tenant_id: str, request: JobRequest, source: dict[str, Any]) -> dict[st
         "metadata": request.metadata,
         "output_expires_after_s": request.output_expires_after_s,
         "schedule_id": request.schedule_id,
-        **source,
     }

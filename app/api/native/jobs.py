@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from app.api import context
-from app.api.blueprints import ApiBlueprint
+from app.api.blueprints import ApiBlueprint, Shown
 from app.api.job_ids import cursor_of, job_id_of
 from app.db.repositories.jobs import JobFilters
+from app.domain.groups import GroupDetails
 from app.domain.jobs import JobDetails, JobRequest
 from app.domain.pages import Page
 from app.errors import NotFound, QueueFull, StateConflict, StorageUnavailable
+from app.schemas.groups import GroupSchema
 from app.schemas.jobs import JobListQuerySchema, JobListSchema, JobPatchSchema, JobRequestSchema, JobSchema
 from app.services.answer_once import Once
 from app.services.cancel_job import cancel_job
@@ -18,7 +20,7 @@ from app.services.list_jobs import list_jobs
 from app.services.pause_job import pause_job
 from app.services.resume_job import resume_job
 from app.services.show_job import show_job
-from app.services.submit_job import submit_job
+from app.services.submit_job_or_group import submit_job_or_group
 from app.services.update_job import update_job
 
 blueprint = ApiBlueprint("jobs", url_prefix="/v1/jobs", description="Jobs, whichever dialect made them")
@@ -35,13 +37,20 @@ blueprint = ApiBlueprint("jobs", url_prefix="/v1/jobs", description="Jobs, which
         "inputs": ["first text", {"custom_id": "second", "body": {"input": "second text"}}],
     },
 )
-@blueprint.creates(202, JobSchema, location="/v1/jobs/{id}")
-def post_job(job: JobRequest, *, once: Once[JobDetails] | None) -> JobDetails:
+@blueprint.creates_one_of(
+    202,
+    {
+        JobDetails: Shown(JobSchema, "/v1/jobs/{id}"),
+        GroupDetails: Shown(GroupSchema, "/v1/groups/{id}"),
+    },
+)
+def post_job(job: JobRequest, *, once: Once[JobDetails | GroupDetails] | None) -> JobDetails | GroupDetails:
     """Run a job.
 
-    Once this has answered, the job is durable: it needs neither broker nor workers at this moment.
+    Once this has answered, the job is durable: it needs neither broker nor workers at this moment. A file with more
+    lines or bytes than one job takes becomes a group of jobs.
     """
-    return submit_job(wiring=context.wiring(), tenant_id=context.tenant_id(), request=job, once=once)
+    return submit_job_or_group(wiring=context.wiring(), tenant_id=context.tenant_id(), request=job, once=once)
 
 
 @blueprint.route("", methods=["GET"])

@@ -16,13 +16,14 @@ from app.errors import NotFound, RangeNotSatisfiable, StorageUnavailable
 from app.ports import ObjectStore
 from app.schemas.results import ManifestSchema, ResultLineSchema, ResultsQuerySchema
 from app.services.find_result import find_result
+from app.services.read_group_results import GroupResults
 from app.services.read_results import Results, read_results
 from app.services.show_manifest import show_manifest
 
 blueprint = ApiBlueprint("results", url_prefix="/v1/jobs", description="What came out of jobs")
 
 NDJSON = "application/x-ndjson"
-_HEADERS = {
+RESULT_HEADERS = {
     "x-nightshift-complete": {
         "description": "`true` once the job has ended: no line will be added",
         "schema": {"type": "string", "enum": ["true", "false"]},
@@ -37,7 +38,7 @@ _HEADERS = {
 @blueprint.route("/<job_id>/results", methods=["GET"])
 @blueprint.refuses(NotFound, RangeNotSatisfiable, StorageUnavailable)
 @blueprint.arguments(ResultsQuerySchema, location="query")
-@blueprint.response(200, ResultLineSchema, content_type=NDJSON, headers=_HEADERS)
+@blueprint.response(200, ResultLineSchema, content_type=NDJSON, headers=RESULT_HEADERS)
 def get_results(query: dict[str, Any], job_id: str) -> Response:
     """Read the results of a job.
 
@@ -53,11 +54,7 @@ def get_results(query: dict[str, Any], job_id: str) -> Response:
         after=query["after"],
         limit=query["limit"],
     )
-    response = _stream(results, wiring.storage, from_start=query["after"] == Cursor())
-    response.headers["x-nightshift-complete"] = str(results.complete).lower()
-    if results.next_cursor is not None:
-        response.headers["x-nightshift-next-cursor"] = results.next_cursor.encode()
-    return response
+    return answer_with(results, wiring.storage, from_start=query["after"] == Cursor())
 
 
 @blueprint.route("/<job_id>/results/<path:custom_id>", methods=["GET"])
@@ -79,8 +76,17 @@ def get_manifest(job_id: str) -> Manifest:
     return show_manifest(wiring=context.wiring(), tenant_id=context.tenant_id(), job_id=job_id_of(job_id))
 
 
-def _stream(results: Results, storage: ObjectStore, *, from_start: bool) -> Response:
+def answer_with(results: Results | GroupResults, storage: ObjectStore, *, from_start: bool) -> Response:
+    """Stream a page of result lines, with what its client needs to go on."""
+    response = _stream(results, storage, from_start=from_start)
+    response.headers["x-nightshift-complete"] = str(results.complete).lower()
+    if results.next_cursor is not None:
+        response.headers["x-nightshift-next-cursor"] = results.next_cursor.encode()
+    return response
+
+
+def _stream(results: Results | GroupResults, storage: ObjectStore, *, from_start: bool) -> Response:
     if not results.stored_as_shown:
         return stream(results.lines(storage), mimetype=NDJSON)
-    is_all = results.complete and from_start and not results.page.has_more
+    is_all = results.complete and from_start and results.next_cursor is None
     return stream_content(storage, results.content, mimetype=NDJSON, may_be_cut=is_all)

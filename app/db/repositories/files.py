@@ -19,6 +19,7 @@ _COLUMNS = (
     files.c.filename,
     files.c.size_bytes,
     files.c.sha256,
+    files.c.n_lines,
     files.c.object_key,
     files.c.job_id,
     files.c.created_at,
@@ -42,6 +43,7 @@ class Files:
         size_bytes: int,
         expires_after_s: int | None,
         sha256: str | None = None,
+        n_lines: int | None = None,
         object_key: str | None = None,
         job_id: str | None = None,
     ) -> File:
@@ -56,6 +58,7 @@ class Files:
                 filename=filename,
                 size_bytes=size_bytes,
                 sha256=sha256,
+                n_lines=n_lines,
                 object_key=object_key,
                 job_id=job_id,
                 expires_at=expires_at,

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or_, select, union_all
 
-from app.db.tables import events, files, jobs, result_parts
+from app.db.tables import events, files, groups, jobs, result_parts
 from app.domain.states import LIVE_JOB_STATES, TERMINAL_JOB_STATES
 
 
@@ -34,11 +34,12 @@ class Hygiene:
         self._overdue = func.now() - timedelta(seconds=grace_s)
 
     def expired_uploads(self, limit: int) -> list[tuple[str, str]]:
-        """(id, object key) of uploads that are deleted or past their time and that no live job reads."""
+        """(id, object key) of uploads that are deleted or past their time and that no live job or group reads."""
         over = or_(files.c.deleted_at <= self._overdue, files.c.expires_at <= self._overdue)
         read = exists().where(jobs.c.input_key == files.c.object_key, jobs.c.state.in_(LIVE_JOB_STATES))
+        planned = exists().where(groups.c.input_key == files.c.object_key, groups.c.closed_at.is_(None))
         query = select(files.c.id, files.c.object_key).where(
-            ~files.c.swept, over, files.c.object_key.is_not(None), ~read
+            ~files.c.swept, over, files.c.object_key.is_not(None), ~read, ~planned
         )
         return [(file_id, key) for file_id, key in self._connection.execute(query.limit(limit))]
 
@@ -87,6 +88,7 @@ class Hygiene:
         finds = (
             select(files.c.object_key).where(files.c.object_key.in_(keys), ~files.c.swept),
             select(jobs.c.input_key).where(jobs.c.input_key.in_(keys), _needs_input()),
+            select(groups.c.input_key).where(groups.c.input_key.in_(keys), groups.c.closed_at.is_(None)),
             select(result_parts.c.object_key)
             .join(jobs, jobs.c.id == result_parts.c.job_id)
             .where(result_parts.c.object_key.in_(keys), ~jobs.c.results_swept),

@@ -45,6 +45,8 @@ class JobFilters:
     created_before: datetime | None = None
     metadata: dict[str, str] = dataclasses.field(default_factory=dict)
     dialect: Dialect | None = None
+    group_id: str | None = None
+    """Only members of this group; where it is None, only jobs that belong to none."""
 
 
 class Jobs:
@@ -55,9 +57,11 @@ class Jobs:
 
     def insert(self, *, completion_window_s: int, values: dict[str, Any]) -> Job:
         """Add a job; its deadline is counted from the database's clock."""
-        deadline_at = _from_now(completion_window_s)
-        statement = jobs.insert().values(deadline_at=deadline_at, **values).returning(*_FIELDS)
-        return _job(self._connection.execute(statement).mappings().one())
+        return self._insert({"deadline_at": _from_now(completion_window_s), **values})
+
+    def insert_member(self, *, deadline_at: datetime, values: dict[str, Any]) -> Job:
+        """Add a job of a group, with the group's deadline."""
+        return self._insert({"deadline_at": deadline_at, **values})
 
     def get(self, tenant_id: str, job_id: str) -> Job:
         """One job of a tenant.
@@ -85,8 +89,9 @@ class Jobs:
         return [_job(row) for row in self._connection.execute(query).mappings()]
 
     def count_live(self, tenant_id: str, *, at_most: int) -> int:
-        """Unfinished jobs of a tenant, counted no further than ``at_most``."""
-        live = select(jobs.c.id).where(jobs.c.tenant_id == tenant_id, jobs.c.state.in_(LIVE_JOB_STATES)).limit(at_most)
+        """Unfinished jobs of a tenant that belong to no group, counted no further than ``at_most``."""
+        conditions = (jobs.c.tenant_id == tenant_id, jobs.c.state.in_(LIVE_JOB_STATES), jobs.c.group_id.is_(None))
+        live = select(jobs.c.id).where(*conditions).limit(at_most)
         return self._connection.execute(select(func.count()).select_from(live.subquery())).scalar_one()
 
     def change_state(
@@ -204,6 +209,10 @@ class Jobs:
         )
         return self._connection.execute(query).scalars().all()
 
+    def _insert(self, values: dict[str, Any]) -> Job:
+        statement = jobs.insert().values(**values).returning(*_FIELDS)
+        return _job(self._connection.execute(statement).mappings().one())
+
     def _one(self, query: Select[Any], job_id: str) -> Job:
         row = self._connection.execute(query).mappings().one_or_none()
         if row is None:
@@ -223,6 +232,7 @@ def _job(row: RowMapping) -> Job:
 
 
 def _conditions(filters: JobFilters) -> Iterable[ColumnElement[bool]]:
+    yield jobs.c.group_id.is_(None) if filters.group_id is None else jobs.c.group_id == filters.group_id
     if filters.state is not None:
         yield jobs.c.state == filters.state
     if filters.dialect is not None:

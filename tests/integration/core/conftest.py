@@ -27,8 +27,9 @@ def core(module_core: CoreMachine) -> Iterator[CoreMachine]:
         "UPDATE chunks SET state = 'cancelled', lease_token = NULL WHERE state = ANY(:live)",
         live=sorted(LIVE_CHUNK_STATES),
     )
+    module_core.sql("UPDATE groups SET closed_at = now() WHERE closed_at IS NULL")
     module_core.sql("DELETE FROM workers")
-    for messages in (publisher.prepares, publisher.waves, publisher.finishes):
+    for messages in (publisher.prepares, publisher.waves, publisher.finishes, publisher.leads):
         messages.clear()
     publisher.loses_everything = False
     publisher.fails = lambda: None
