@@ -14,6 +14,8 @@ NightshiftError
 │   ├── MethodNotAllowed           the route exists, the method does not
 │   ├── RequestTooLarge            above a documented size
 │   ├── StateConflict              the object is in a state that forbids it; asking again will not help
+│   │   └── NothingToRetry         the job has no item of the outcomes that are to run again
+│   ├── Gone                       what this would work on was deleted or is past its life
 │   ├── QueueFull                  past the hard cap on unfinished jobs
 │   ├── RateLimited                more requests in a minute than the tenant may send
 │   ├── IdempotencyKeyReused       the key was sent before with another body
@@ -173,6 +175,18 @@ class StateConflict(RequestRefused):
         super().__init__(message)
         self.current = current
         self.wanted = wanted
+
+
+class NothingToRetry(StateConflict):
+    """The job has no item of the outcomes that are to run again."""
+
+    code = "nothing_to_retry"
+
+
+class Gone(RequestRefused):
+    """What this would work on was deleted or is past its life; submit it as a new job."""
+
+    code = "gone"
 
 
 class QueueFull(RequestRefused):

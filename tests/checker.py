@@ -74,7 +74,7 @@ class Checker:
             chunks = _all(connection, "SELECT * FROM chunks WHERE job_id = :id ORDER BY ordinal", id=job_id)
             parts = _all(connection, "SELECT * FROM result_parts WHERE job_id = :id ORDER BY seq", id=job_id)
             events = _all(connection, "SELECT * FROM events WHERE job_id = :id ORDER BY id", id=job_id)
-            files = _all(connection, "SELECT * FROM files WHERE job_id = :id", id=job_id)
+            files = _all(connection, "SELECT * FROM files WHERE job_id = :id AND deleted_at IS NULL", id=job_id)
         if job["state"] not in TERMINAL_JOB_STATES:
             yield f"it is {job['state']}, not at its end; chunks: {dict(Counter(chunk['state'] for chunk in chunks))}"
             return
@@ -84,8 +84,10 @@ class Checker:
                 yield f"its input was refused, but it has {len(chunks)} chunks and {len(parts)} parts"
             return
         yield from _chunk_problems(chunks)
+        yield from _retry_problems(job, chunks, parts)
         lines: list[ResultLine] = []
         yield from self._part_problems(job, parts, lines)
+        parts = [part for part in parts if part["superseded_in"] is None]
         yield from _count_problems(job, chunks, lines)
         yield from self._line_problems(job, lines)
         yield from _expectation_problems(lines, expected or {})
@@ -128,14 +130,15 @@ class Checker:
         """custom_id -> the line of each item of a job; asserts that no item is there twice."""
         with self._database.begin() as connection:
             job = _one(connection, "SELECT * FROM jobs WHERE id = :id", id=job_id)
-            parts = _all(connection, "SELECT * FROM result_parts WHERE job_id = :id ORDER BY seq", id=job_id)
+            standing = "SELECT * FROM result_parts WHERE job_id = :id AND superseded_in IS NULL ORDER BY seq"
+            parts = _all(connection, standing, id=job_id)
         lines = [line for part in parts for line in _lines_of(job, part, self._read(part["object_key"]))]
         found = {line.custom_id: line for line in lines}
         assert len(found) == len(lines), f"{job_id} has an item twice"
         return found
 
     def _part_problems(self, job: RowMapping, parts: Sequence[RowMapping], lines: list[ResultLine]) -> Iterator[str]:
-        """Compare each part with its row; collects the lines by the way."""
+        """Compare each part with its row, superseded or not; collects the lines that stand by the way."""
         for part in parts:
             try:
                 content = self._read(part["object_key"])
@@ -149,7 +152,8 @@ class Checker:
                 yield f"part {part['seq']} holds {len(held)} lines, its row says {part['n_items']}"
             if any(line.status != part["outcome"] for line in held):
                 yield f"part {part['seq']} of outcome {part['outcome']} holds another outcome"
-            lines += held
+            if part["superseded_in"] is None:
+                lines += held
 
     def _line_problems(self, job: RowMapping, lines: Sequence[ResultLine]) -> Iterator[str]:
         """Every item of the input has its line once, under its own custom_id."""
@@ -165,8 +169,9 @@ class Checker:
             yield f"{len(swapped)} outcomes stand under another item's custom_id, {swapped[0].custom_id!r} for one"
         if job["n_items"] != len(asked):
             yield f"it counts {job['n_items']} items, its input has {len(asked)}"
-        if beyond := [line for line in lines if line.attempts > job["max_attempts"]]:
-            yield f"{len(beyond)} items were tried more than {job['max_attempts']} times"
+        most_attempts = job["max_attempts"] * (1 + job["attempt_runs"])
+        if beyond := [line for line in lines if line.attempts > most_attempts]:
+            yield f"{len(beyond)} items were tried more than {most_attempts} times"
 
     def _custom_ids(self, job: RowMapping) -> list[str]:
         with self._storage.open(job["input_key"], start=job["input_start"], length=job["input_size_bytes"]) as reader:
@@ -236,6 +241,22 @@ def _chunk_problems(chunks: Iterable[RowMapping]) -> Iterator[str]:
             yield f"{name} failed {chunk['n_failed']} items but names {chunk['errors_by_code']}"
 
 
+def _retry_problems(job: RowMapping, chunks: Iterable[RowMapping], parts: Iterable[RowMapping]) -> Iterator[str]:
+    """What a run took over is what it supersedes, and no run is there that nobody asked for."""
+    taken: Counter[int] = Counter()
+    for chunk in (chunk for chunk in chunks if chunk["retried_in"] is not None):
+        taken[chunk["retried_in"]] += chunk["n_failed"] if chunk["state"] == "done" else chunk["n_items"]
+        if chunk["retried_in"] <= chunk["run"]:
+            yield f"chunk {chunk['ordinal']} of run {chunk['run']} was taken over by run {chunk['retried_in']}"
+    superseded: Counter[int] = Counter()
+    for part in (part for part in parts if part["superseded_in"] is not None):
+        superseded[part["superseded_in"]] += part["n_items"]
+    if taken != superseded:
+        yield f"its runs took over {dict(taken)} items, superseded are {dict(superseded)}"
+    if beyond := [run for run in {*taken, *(chunk["run"] for chunk in chunks)} if run > job["attempt_runs"]]:
+        yield f"it has the run {max(beyond)} and counts {job['attempt_runs']}"
+
+
 def _count_problems(job: RowMapping, chunks: Iterable[RowMapping], lines: Sequence[ResultLine]) -> Iterator[str]:
     """The counters of a job, of its chunks and of its parts are one and the same."""
     held = dict.fromkeys(PART_OUTCOMES, 0) | Counter(line.status for line in lines)
@@ -244,12 +265,7 @@ def _count_problems(job: RowMapping, chunks: Iterable[RowMapping], lines: Sequen
         yield f"its counts do not sum up: {kept}"
     if {outcome: kept[outcome] for outcome in PART_OUTCOMES} != held:
         yield f"it counts {kept}, its parts hold {held}"
-    counted = {"succeeded": 0, "failed": 0, "cancelled": 0, "expired": 0}
-    for chunk in chunks:
-        counted["succeeded"] += chunk["n_succeeded"]
-        counted["failed"] += chunk["n_failed"]
-        if chunk["state"] in {"cancelled", "expired"}:
-            counted[chunk["state"]] += chunk["n_items"]
+    counted = _counted(chunks)
     if counted != held:
         yield f"its chunks count {counted}, its parts hold {held}"
     codes = Counter(line.code for line in lines if line.status == "failed")
@@ -257,6 +273,19 @@ def _count_problems(job: RowMapping, chunks: Iterable[RowMapping], lines: Sequen
         yield f"it counts the errors {job['final']['errors_by_code']}, its parts hold {dict(codes)}"
     if wrong := _wrong_end(job["state"], kept):
         yield wrong
+
+
+def _counted(chunks: Iterable[RowMapping]) -> dict[str, int]:
+    """Outcomes that chunks count and no later run took over."""
+    counted = dict.fromkeys(PART_OUTCOMES, 0)
+    for chunk in chunks:
+        counted["succeeded"] += chunk["n_succeeded"]
+        if chunk["retried_in"] is not None:
+            continue
+        counted["failed"] += chunk["n_failed"]
+        if chunk["state"] in {"cancelled", "expired"}:
+            counted[chunk["state"]] += chunk["n_items"]
+    return counted
 
 
 def _wrong_end(state: str, counts: Mapping[str, int]) -> str | None:

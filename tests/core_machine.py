@@ -31,7 +31,8 @@ from app.ports import DeathNotes, Grant, ItemRunner, RunRequest
 from app.services.dispatch import Dispatcher
 from app.services.finish_job import Finished, finish_job
 from app.services.lead_group import Led, lead_group
-from app.services.prepare_job import Prepared, prepare_job
+from app.services.preparation import Prepared
+from app.services.prepare_job import prepare_job
 from app.services.run_chunk import Ran, run_chunk
 from app.services.show_group import show_group
 from app.services.submit_group import submit_group

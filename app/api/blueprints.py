@@ -65,7 +65,12 @@ class ApiBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest ships no t
             ...
 
         def arguments(
-            self, schema: type[Schema], *, location: str = "json", example: dict[str, Any] | None = None
+            self,
+            schema: type[Schema],
+            *,
+            location: str = "json",
+            example: dict[str, Any] | None = None,
+            required: bool = True,
         ) -> Callable[[View], View]:
             """Load the body or the query."""
             ...

@@ -40,6 +40,8 @@ KINDS: dict[type[errors.NightshiftError], ErrorKind] = {
     errors.RequestTooLarge: ErrorKind(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _REQUEST),
     errors.RangeNotSatisfiable: ErrorKind(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, _REQUEST),
     errors.StateConflict: ErrorKind(HTTPStatus.CONFLICT, _REQUEST),
+    errors.NothingToRetry: ErrorKind(HTTPStatus.CONFLICT, _REQUEST),
+    errors.Gone: ErrorKind(HTTPStatus.GONE, _REQUEST),
     errors.QueueFull: ErrorKind(HTTPStatus.TOO_MANY_REQUESTS, "rate_limit_error"),
     errors.RateLimited: ErrorKind(HTTPStatus.TOO_MANY_REQUESTS, "rate_limit_error"),
     errors.IdempotencyKeyReused: ErrorKind(HTTPStatus.UNPROCESSABLE_ENTITY, _REQUEST),

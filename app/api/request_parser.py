@@ -13,6 +13,7 @@ from webargs.flaskparser import FlaskParser
 
 from app.api.idempotency import remember_body
 from app.errors import InvalidJson, InvalidRequest
+from app.schemas.fields import OptionalBodySchema
 from app.schemas.problems import refusal_of
 
 MAX_DEPTH_PROBE = 200
@@ -29,7 +30,10 @@ class RequestParser(FlaskParser):
     DEFAULT_UNKNOWN_BY_LOCATION = _UNKNOWN
 
     def load_json(self, req: Request, schema: Schema) -> Any:
-        """The parsed body."""
+        """The parsed body; an empty object where there is none and none is needed."""
+        if isinstance(schema, OptionalBodySchema) and _has_no_body(req):
+            remember_body(b"")
+            return {}
         return read_json(req)
 
     def load_querystring(self, req: Request, schema: Schema) -> Any:
@@ -48,6 +52,10 @@ class RequestParser(FlaskParser):
         """Raise ours; webargs has put the location around the messages."""
         (messages,) = error.messages_dict.values()
         raise refusal_of(ValidationError(messages)) from error
+
+
+def _has_no_body(req: Request) -> bool:
+    return not req.content_length and "Transfer-Encoding" not in req.headers
 
 
 def read_json(req: Request) -> Any:

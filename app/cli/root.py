@@ -8,6 +8,7 @@ from app.cli.installation import doctor, migrate, topology
 from app.cli.jobs import cancel, jobs, pause, results, resume, show
 from app.cli.keys import keys
 from app.cli.models import models
+from app.cli.retry import retry
 from app.cli.schedules import schedules
 from app.cli.stack import down, logs, ps, up
 from app.cli.submit import submit
@@ -34,6 +35,7 @@ for _command in (
     cancel,
     pause,
     resume,
+    retry,
     models,
     schedules,
     keys,

@@ -67,6 +67,17 @@ class Database:
                 raise DatabaseUnavailable("the database connection broke", retry_after_s=RETRY_AFTER_S) from error
             raise
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """A transaction that only reads and sees one moment, however many statements it takes.
+
+        Raises:
+            DatabaseUnavailable: as ``begin``.
+        """
+        with self.begin() as connection:
+            connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+            yield connection
+
     def check(self) -> None:
         """Raise DatabaseUnavailable unless Postgres answers."""
         with self.begin() as connection:

@@ -179,6 +179,8 @@ jobs = Table(
     Column("first_index", BigInteger, nullable=False, server_default=text("0")),
     Column("input_start", BigInteger, nullable=False, server_default=text("0")),
     _moment("created_at", now=True),
+    # When its completion window began, where a retry gave it another; null for its creation.
+    _moment("window_from"),
     _moment("deadline_at"),
     _moment("queued_at"),
     _moment("started_at"),
@@ -258,9 +260,13 @@ chunks = Table(
     _tenant(),
     Column("job_id", Text, ForeignKey("jobs.id"), nullable=False),
     Column("ordinal", Integer, nullable=False),
+    # The job's ``attempt_runs`` when it was made.
+    Column("run", Integer, nullable=False, server_default=text("0")),
     Column("state", Text, nullable=False, server_default="pending"),
+    # The run that took over what did not succeed here: it counts no longer. Null where it stands.
+    Column("retried_in", Integer),
     # Where its items stand in the input: one byte range, or for a recovery chunk explicit items
-    # [[index, offset, length, attempts so far], ...].
+    # [[index, offset, length, attempts so far, of these in earlier runs], ...]; the last may be left out.
     Column("byte_start", BigInteger, nullable=False),
     Column("byte_end", BigInteger, nullable=False),
     Column("first_index", BigInteger, nullable=False),
@@ -308,6 +314,8 @@ result_parts = Table(
     Column("size_bytes", BigInteger, nullable=False),
     Column("n_items", Integer, nullable=False),
     Column("sha256", Text, nullable=False),
+    # The run that does its items again: no result any more. Null where it stands.
+    Column("superseded_in", Integer),
     _moment("created_at", now=True),
     UniqueConstraint("job_id", "seq"),
     CheckConstraint("outcome IN ('succeeded', 'failed', 'cancelled', 'expired')", name="outcome"),

@@ -35,17 +35,21 @@ def estimate_tokens(size_bytes: int, max_input_tokens: int) -> int:
     return min(size_bytes // BYTES_PER_TOKEN, max_input_tokens) + TOKENS_PER_ITEM
 
 
+def chunk_share_s(total_s: float, *, target_s: float, n_workers: int) -> float:
+    """How many estimated seconds of ``total_s`` a chunk takes.
+
+    A lot of work gets chunks of ``target_s``. Less is cut so that every worker gets about two, but not below a tenth of
+    the target, under which orchestration would show.
+    """
+    return min(target_s, max(total_s / max(1, n_workers) / 2, target_s / 10))
+
+
 def chunk_limits(
     *, input_size_bytes: int, tokens_per_s: float, target_s: float, n_workers: int, max_items: int
 ) -> ChunkLimits:
-    """Choose the size of a job's chunks.
-
-    A big job gets chunks of ``target_s``. A smaller one is cut so that every worker gets about two, but not below a
-    tenth of the target, under which orchestration would show.
-    """
+    """Choose the size of a job's chunks."""
     total_tokens = input_size_bytes / BYTES_PER_TOKEN
-    per_worker_s = total_tokens / tokens_per_s / max(1, n_workers) / 2
-    chunk_s = min(target_s, max(per_worker_s, target_s / 10))
+    chunk_s = chunk_share_s(total_tokens / tokens_per_s, target_s=target_s, n_workers=n_workers)
     return ChunkLimits(tokens=max(1, int(chunk_s * tokens_per_s)), items=max_items)
 
 

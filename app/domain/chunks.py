@@ -17,6 +17,9 @@ class ItemSpan:
     offset: int
     size_bytes: int
     attempts: int
+    """Of the item's whole life."""
+    attempts_before: int = 0
+    """Those of earlier runs of its job; ``max_attempts`` holds for the others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -122,6 +122,12 @@ def to_native(line: bytes, *, outcome: str, context: LineContext) -> bytes:
     return orjson.dumps(shown) + b"\n"
 
 
+def tried_item(line: bytes, *, outcome: str, context: LineContext) -> tuple[int, int]:
+    """Index of the item of a stored line, and how often it was tried."""
+    shown = orjson.loads(to_native(line, outcome=outcome, context=context))
+    return shown["index"], shown["attempts"]
+
+
 def _usage_of(body: Any) -> dict[str, int] | None:
     """The usage a stored body tells; None where its endpoint tells none."""
     usage = body.get("usage") if isinstance(body, dict) else None

@@ -1,6 +1,8 @@
 """Walking a job's result stream: which lines of which parts belong to a page, and where the next one begins.
 
-The stream is the job's parts in their order and only ever grows at its end, so a place in it stays valid.
+The stream is the job's parts in their order and grows at its end, so a place in it stays valid; but for a retry, which
+takes parts out of it. So a place tells at which run of the job it was given, and is refused where lines before it were
+taken out since.
 """
 
 from __future__ import annotations
@@ -13,8 +15,8 @@ from dataclasses import dataclass
 from app.domain.jobs import ResultPart
 from app.errors import InvalidRequest
 
-_PLACE = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})")
-_GROUP_PLACE = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})")
+_PLACE = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})(?:\.([0-9]{1,9}))?")
+_GROUP_PLACE = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})(?:\.([0-9]{1,9}))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +25,20 @@ class Cursor:
 
     seq: int = 0
     n_lines: int = 0
+    run: int = 0
+    """The job's ``attempt_runs`` when it was given."""
 
     def encode(self) -> str:
         """As clients carry it, without knowing what it means."""
-        return _encoded(f"{self.seq}.{self.n_lines}")
+        return _encoded(self.as_text())
+
+    def as_text(self) -> str:
+        """In the clear; the run only where there was a retry."""
+        return f"{self.seq}.{self.n_lines}" + (f".{self.run}" if self.run else "")
+
+    def is_behind(self, seq: int) -> bool:
+        """Whether lines of the part ``seq`` lie before it."""
+        return seq < self.seq or (seq == self.seq and self.n_lines > 0)
 
     @classmethod
     def decode(cls, text: str) -> Cursor:
@@ -36,7 +48,7 @@ class Cursor:
             InvalidRequest: it did not.
         """
         match = _match(_PLACE, text)
-        return cls(seq=int(match[1]), n_lines=int(match[2]))
+        return cls(seq=int(match[1]), n_lines=int(match[2]), run=int(match[3] or 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +60,7 @@ class GroupCursor:
 
     def encode(self) -> str:
         """As clients carry it, without knowing what it means."""
-        return _encoded(f"{self.ordinal}.{self.place.seq}.{self.place.n_lines}")
+        return _encoded(f"{self.ordinal}.{self.place.as_text()}")
 
     @classmethod
     def decode(cls, text: str) -> GroupCursor:
@@ -58,7 +70,8 @@ class GroupCursor:
             InvalidRequest: it did not.
         """
         match = _match(_GROUP_PLACE, text)
-        return cls(ordinal=int(match[1]), place=Cursor(seq=int(match[2]), n_lines=int(match[3])))
+        place = Cursor(seq=int(match[2]), n_lines=int(match[3]), run=int(match[4] or 0))
+        return cls(ordinal=int(match[1]), place=place)
 
 
 def _encoded(place: str) -> str:

@@ -15,7 +15,7 @@ class JobState(StrEnum):
     """Where a job stands."""
 
     VALIDATING = "validating"  # accepted and durable; its input is not yet checked
-    QUEUED = "queued"  # planned into chunks, none has run
+    QUEUED = "queued"  # planned into chunks, none has run; or to be retried
     RUNNING = "running"  # at least one chunk was claimed
     FINALIZING = "finalizing"  # every chunk is terminal; results are being closed
     CANCELLING = "cancelling"  # a cancel was asked for; running chunks are being stopped
@@ -51,7 +51,9 @@ JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     _J.PAUSED: frozenset({_J.VALIDATING, _J.QUEUED, _J.RUNNING, _J.CANCELLING, _J.FINALIZING, _J.FAILED}),
     _J.CANCELLING: frozenset({_J.CANCELLED}),
     _J.FINALIZING: frozenset({_J.SUCCEEDED, _J.PARTIALLY_SUCCEEDED, _J.FAILED, _J.EXPIRED, _J.CANCELLED}),
-    **{end: frozenset() for end in _ENDS},
+    # An end is left only by a retry, which needs an item that did not succeed.
+    **{end: frozenset({_J.QUEUED}) for end in _ENDS - {_J.SUCCEEDED}},
+    _J.SUCCEEDED: frozenset(),
 }
 
 TERMINAL_JOB_STATES = frozenset(_ENDS)

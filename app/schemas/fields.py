@@ -31,6 +31,10 @@ class RequestSchema(Schema):
     error_messages = _MESSAGES
 
 
+class OptionalBodySchema(RequestSchema):
+    """Loads a body that may be left out, which then says the same as an empty object."""
+
+
 class Text(fields.String):
     """A string without U+0000, which Postgres does not store."""
 

@@ -270,6 +270,7 @@ def links_of(job_id: str) -> dict[str, str]:
         "results": f"{own}/results",
         "manifest": f"{own}/manifest",
         "cancel": f"{own}/cancel",
+        "retry": f"{own}/retry",
         "openai_batch": batch,
     }
 

@@ -55,15 +55,24 @@ class Once(Generic[Created_contra]):
         self._render = render
         self.answer: Answer | None = None
         """What this request itself has kept."""
-        with wiring.database.begin() as connection:
-            self._earlier = self._keys(connection).find(request)
-        if self.is_repeat and body_sha256 is not None:
-            self.repeat(body_sha256)
+        self._earlier: KeptAnswer | None = None
+        self.look_again()
 
     @property
     def is_repeat(self) -> bool:
         """Whether the key has an answer from before; then the body is to be read for its digest only."""
         return self._earlier is not None
+
+    def look_again(self) -> None:
+        """Look for an answer that was kept since this request came in.
+
+        Raises:
+            AlreadyAnswered, IdempotencyKeyReused: there is one; see ``repeat``.
+        """
+        with self._wiring.database.begin() as connection:
+            self._earlier = self._keys(connection).find(self._request)
+        if self.is_repeat and self._body_sha256 is not None:
+            self.repeat(self._body_sha256)
 
     def repeat(self, body_sha256: bytes) -> NoReturn:
         """Answer as before.

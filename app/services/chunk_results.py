@@ -48,12 +48,13 @@ class ChunkResults:
         read = self._waiting.pop(outcome.index)
         self._decided.add(outcome.index)
         attempts = read.span.attempts + 1
+        attempts_of_run = attempts - read.span.attempts_before
         if isinstance(outcome, ItemSucceeded):
             self._input_tokens += outcome.input_tokens
             self._output_tokens += outcome.output_tokens
             line = succeeded_line(self.context, outcome, custom_id=read.custom_id, attempts=attempts)
             self._succeeded.append((outcome.index, line))
-        elif is_retryable(outcome.code) and attempts < self.max_attempts and not is_final:
+        elif is_retryable(outcome.code) and attempts_of_run < self.max_attempts and not is_final:
             self._defer(read.span, attempts, outcome)
         else:
             self._errors_by_code[str(outcome.code)] += 1
@@ -114,5 +115,5 @@ class ChunkResults:
 
     def _defer(self, span: ItemSpan, attempts: int, outcome: ItemFailed) -> None:
         self._deferred.append(replace(span, attempts=attempts))
-        delay_s = retry_delay_s(attempt=attempts, retry_after_s=outcome.retry_after_s)
+        delay_s = retry_delay_s(attempt=attempts - span.attempts_before, retry_after_s=outcome.retry_after_s)
         self._deferred_delay_s = max(self._deferred_delay_s, delay_s)

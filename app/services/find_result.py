@@ -24,7 +24,7 @@ def find_result(*, wiring: Wiring, tenant_id: str, job_id: str, custom_id: str) 
     Raises:
         NotFound: no such job, or no result of such an item yet.
     """
-    with wiring.database.begin() as connection:
+    with wiring.database.snapshot() as connection:
         job = Jobs(connection).get(tenant_id, job_id)
         stored = Parts(connection)
         check_not_expired(stored, job)

@@ -21,7 +21,7 @@ from app.domain.chunks import Chunk, NewPart
 from app.domain.files import OUTPUT_PURPOSE
 from app.domain.ids import batch_id, new_id
 from app.domain.jobs import Counts, Dialect, Job
-from app.domain.states import STOPPED_CHUNK, TERMINAL_JOB_STATES, JobState, final_state
+from app.domain.states import TERMINAL_JOB_STATES, JobState, final_state
 from app.errors import ResultsIncomplete
 from app.services.job_details import details_from, final_of
 from app.services.never_ran import store_never_ran
@@ -54,7 +54,7 @@ def finish_job(*, wiring: Wiring, job_id: str) -> Finished:
         storage=wiring.storage, job=job, chunks=stopped, max_line_bytes=wiring.settings.max_line_bytes
     )
     with wiring.database.begin() as connection:
-        return _close(wiring, connection, job.id, parts)
+        return _close(wiring, connection, job, parts)
 
 
 def _begin(wiring: Wiring, job_id: str) -> tuple[Job, list[Chunk] | None]:
@@ -70,14 +70,14 @@ def _begin(wiring: Wiring, job_id: str) -> tuple[Job, list[Chunk] | None]:
             return job, None
         if job.state not in {JobState.FINALIZING, JobState.CANCELLING}:
             job = jobs.change_state(job, JobState.FINALIZING, finalizing_at=func.now()) or job
-        return job, chunks.of_job(job.id, STOPPED_CHUNK.values())
+        return job, chunks.stopped_in_run(job.id, job.attempt_runs)
 
 
-def _close(wiring: Wiring, connection: Connection, job_id: str, parts: Sequence[NewPart]) -> Finished:
-    """The one transaction that ends a job; of two finalisers the second finds it ended."""
+def _close(wiring: Wiring, connection: Connection, begun: Job, parts: Sequence[NewPart]) -> Finished:
+    """The one transaction that ends a job; of two finalisers the second finds it ended, or even retried since."""
     jobs, outcomes = Jobs(connection), Outcomes(connection)
-    job = jobs.lock(job_id)
-    if job.state in TERMINAL_JOB_STATES:
+    job = jobs.lock(begun.id)
+    if job.state in TERMINAL_JOB_STATES or job.attempt_runs != begun.attempt_runs:
         return Finished.ALREADY
     outcomes.add_parts(job.tenant_id, job.id, None, parts)
     tally, totals = outcomes.tally(job.id), outcomes.part_totals(job.id)
@@ -88,7 +88,7 @@ def _close(wiring: Wiring, connection: Connection, job_id: str, parts: Sequence[
         _terminal_state(job, tally.counts),
         finished_at=func.now(),
         # The results of a group live and end together: who closes it says when.
-        results_expire_at=None if job.group_id else func.now() + timedelta(seconds=expires_after_s),
+        results_expire_at=job.results_expire_at if job.group_id else func.now() + timedelta(seconds=expires_after_s),
         final=final_of(details_from(job, tally, wiring.models)),
         **_result_files(connection, job, totals, expires_after_s),
     )

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import secrets
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import func
@@ -16,27 +14,19 @@ from app.db.repositories.chunks import Chunks
 from app.db.repositories.jobs import Jobs
 from app.domain.chunks import NewChunk
 from app.domain.input_lines import LineProblem
-from app.domain.jobs import Dialect, Job
+from app.domain.jobs import Dialect
 from app.domain.states import STOPPED_CHUNK, JobState
 from app.errors import DependencyFailed, LeaseLost, ObjectMissing
 from app.services.plan_input import InputPlan, plan_input
+from app.services.plan_retry import RetryPreparation
+from app.services.preparation import Preparation, Prepared
 from app.wiring import Wiring
 
 MOST_ATTEMPTS = 10
-RENEW_EVERY_S = 5.0
-
-
-class Prepared(StrEnum):
-    """How a preparation ended."""
-
-    PLANNED = "planned"
-    REFUSED = "refused"
-    NOT_NEEDED = "not_needed"
-    LOST = "lost"
 
 
 def prepare_job(*, wiring: Wiring, job_id: str) -> Prepared:
-    """Check every line of a job's input and write its chunk rows. Idempotent.
+    """Check every line of a job's input and write its chunk rows, or those of a retry. Idempotent.
 
     Raises:
         StorageUnavailable, DatabaseUnavailable: nothing changed; the dispatcher sends the job again.
@@ -47,7 +37,8 @@ def prepare_job(*, wiring: Wiring, job_id: str) -> Prepared:
     if claimed is None:
         return Prepared.NOT_NEEDED
     job, attempts = claimed
-    preparation = _Preparation(wiring, job, token)
+    planner = RetryPreparation if job.attempt_runs else _InputPreparation
+    preparation: Preparation = planner(wiring, job, token)
     if attempts > MOST_ATTEMPTS:
         return preparation.fail("internal", f"The input could not be read in {MOST_ATTEMPTS} attempts.")
     try:
@@ -65,17 +56,13 @@ def prepare_job(*, wiring: Wiring, job_id: str) -> Prepared:
         raise
 
 
-class _Preparation:
-    """One planner's work on one job, under its token."""
-
-    def __init__(self, wiring: Wiring, job: Job, token: str) -> None:
-        self._wiring = wiring
-        self._job = job
-        self._token = token
+class _InputPreparation(Preparation):
+    """One planner's work on the input of a new job."""
 
     def run(self) -> Prepared:
+        """Check and cut it."""
         with self._wiring.storage.open(self._job.input_key) as reader:
-            plan = plan_input(wiring=self._wiring, job=self._job, reader=reader, tick=self._renewal())
+            plan = plan_input(wiring=self._wiring, job=self._job, reader=reader, tick=self.renewal())
         problems = plan.check.problems or self._model_problems(plan.check.model)
         if problems:
             return self.fail(problems[0].code, problems[0].message, problems)
@@ -92,25 +79,6 @@ class _Preparation:
             "results_expire_at": func.now() + timedelta(seconds=life_s),
         }
         return self._settle(JobState.FAILED, values, Prepared.REFUSED)
-
-    def give_back(self, *, counted: bool) -> None:
-        with self._wiring.database.begin() as connection:
-            Jobs(connection).release_preparation(self._job.id, token=self._token, counted=counted)
-
-    def _renewal(self) -> Callable[[], None]:
-        renewed_at = time.monotonic()
-
-        def renew() -> None:
-            nonlocal renewed_at
-            if time.monotonic() - renewed_at < RENEW_EVERY_S:
-                return
-            renewed_at = time.monotonic()
-            with self._wiring.database.begin() as connection:
-                lease_s = self._wiring.settings.lease_s
-                if not Jobs(connection).renew_preparation(self._job.id, token=self._token, lease_s=lease_s):
-                    raise LeaseLost(f"another planner has job {self._job.id}")
-
-        return renew
 
     def _model_problems(self, model: str | None) -> list[LineProblem]:
         """In the OpenAI dialect a model nobody serves refuses the file; natively it is left to the items."""

@@ -22,7 +22,7 @@ def read_file_content(*, wiring: Wiring, tenant_id: str, file_id: str) -> Conten
     Raises:
         NotFound: no such file, another tenant's, deleted or expired.
     """
-    with wiring.database.begin() as connection:
+    with wiring.database.snapshot() as connection:
         file = Files(connection).get(tenant_id, file_id)
         if file.object_key is not None:
             return Content((Segment(file.object_key, 0, file.size_bytes),))

@@ -66,8 +66,8 @@ def read_group_results(
     Raises:
         NotFound: no such group, another tenant's, or its results are past their life.
     """
-    with wiring.database.begin() as connection:
-        # The members first: those that have ended by then get no more parts.
+    # One moment for all members and their parts: one that has ended then has all of its parts.
+    with wiring.database.snapshot() as connection:
         group = readable_group(connection, tenant_id, group_id)
         members = Groups(connection).members(group.id)
         complete = group_state(group, members) in TERMINAL_JOB_STATES
@@ -115,6 +115,6 @@ class _Walk:
         found = results_of(self._connection, job, statuses=self._statuses, after=place, limit=self._room)
         self.pages.append(found)
         self.has_more = found.page.has_more
-        self.end = GroupCursor(member.ordinal, found.page.end)
+        self.end = GroupCursor(member.ordinal, found.end)
         if self._room is not None:
             self._room -= sum(piece.take for piece in found.page.slices)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
@@ -14,7 +14,7 @@ from app.domain.jobs import Dialect, Job
 from app.domain.result_lines import LineContext, to_native
 from app.domain.result_pages import Cursor, PageOfLines, page_of_lines
 from app.domain.states import TERMINAL_JOB_STATES
-from app.errors import NotFound
+from app.errors import InvalidRequest, NotFound
 from app.ports import ObjectStore
 from app.storage.reading import read_lines
 from app.wiring import Wiring
@@ -29,13 +29,18 @@ class Results:
 
     @property
     def complete(self) -> bool:
-        """Whether the job has ended: no line will be added."""
+        """Whether the job has ended: no line will be added, unless it is retried."""
         return self.job.state in TERMINAL_JOB_STATES
 
     @property
     def next_cursor(self) -> Cursor | None:
         """Where to go on; None at the end."""
-        return None if self.complete and not self.page.has_more else self.page.end
+        return None if self.complete and not self.page.has_more else self.end
+
+    @property
+    def end(self) -> Cursor:
+        """The place behind this page."""
+        return replace(self.page.end, run=self.job.attempt_runs)
 
     @property
     def stored_as_shown(self) -> bool:
@@ -76,9 +81,10 @@ def read_results(
         limit: lines at most; None for all that exist.
     Raises:
         NotFound: no such job, another tenant's, or its results are past their life.
+        InvalidRequest: lines before ``after`` were replaced by a retry; going on would give their items twice.
     """
-    with wiring.database.begin() as connection:
-        # The job first: if it has ended by then, the parts read afterwards are all there will ever be.
+    # One moment for the job and its parts: a job that has ended then has all of its parts.
+    with wiring.database.snapshot() as connection:
         job = Jobs(connection).get(tenant_id, job_id)
         check_not_expired(Parts(connection), job)
         return results_of(connection, job, statuses=statuses, after=after, limit=limit)
@@ -88,8 +94,18 @@ def results_of(
     connection: Connection, job: Job, *, statuses: Collection[str] | None, after: Cursor, limit: int | None
 ) -> Results:
     """The lines of a job behind ``after``; see ``read_results``."""
-    parts = Parts(connection).list(job.tenant_id, job.id, outcomes=statuses, from_seq=after.seq)
+    stored = Parts(connection)
+    _check_up_to_date(stored, job, after)
+    parts = stored.list(job.tenant_id, job.id, outcomes=statuses, from_seq=after.seq)
     return Results(job, page_of_lines(parts, after=after, limit=limit))
+
+
+def _check_up_to_date(parts: Parts, job: Job, after: Cursor) -> None:
+    if after.run >= job.attempt_runs:
+        return
+    if any(map(after.is_behind, parts.superseded_after(job.tenant_id, job.id, after.run))):
+        message = "the job was retried since this cursor was given, and lines before it were replaced: begin anew"
+        raise InvalidRequest(message, param="after", code="cursor_outdated")
 
 
 def check_not_expired(parts: Parts, job: Job) -> None:

@@ -46,5 +46,5 @@ def resume_locked(connection: Connection, job: Job) -> Job:
 
 def _state_before_the_pause(job: Job) -> JobState:
     if job.queued_at is None:
-        return JobState.VALIDATING
+        return JobState.QUEUED if job.attempt_runs else JobState.VALIDATING
     return JobState.QUEUED if job.started_at is None else JobState.RUNNING

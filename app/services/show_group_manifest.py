@@ -19,7 +19,7 @@ def show_group_manifest(*, wiring: Wiring, tenant_id: str, group_id: str) -> Gro
     Raises:
         NotFound: no such group, another tenant's, or its results are past their life.
     """
-    with wiring.database.begin() as connection:
+    with wiring.database.snapshot() as connection:
         group = readable_group(connection, tenant_id, group_id)
         members, stored = Groups(connection).members(group.id), Parts(connection)
         parts = [

@@ -16,7 +16,7 @@ def show_manifest(*, wiring: Wiring, tenant_id: str, job_id: str) -> Manifest:
     Raises:
         NotFound: no such job, another tenant's, or its results are past their life.
     """
-    with wiring.database.begin() as connection:
+    with wiring.database.snapshot() as connection:
         job = Jobs(connection).get(tenant_id, job_id)
         stored = Parts(connection)
         check_not_expired(stored, job)

@@ -78,7 +78,10 @@ def _sweep_results(wiring: Wiring) -> int:
 
 def _sweep_job(wiring: Wiring, job: ExpiredJob) -> None:
     with wiring.database.begin() as connection:
-        keys = list(Hygiene(connection).part_keys(job.job_id))
+        hygiene = Hygiene(connection, grace_s=wiring.settings.expiry_grace_s)
+        if not hygiene.lock_expired_job(job.job_id):
+            return
+        keys = list(hygiene.part_keys(job.job_id))
     if job.own_input_key is not None:
         keys.append(job.own_input_key)
     wiring.storage.delete(keys)

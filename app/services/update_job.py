@@ -53,8 +53,8 @@ def _refuse_unless_live(job: Job) -> None:
 def _set_window(deadlines: Deadlines, job: Job, window: str) -> None:
     if not deadlines.set_window(job.id, window, window_s=window_seconds(window)):
         message = (
-            f"'completion_window' counts from the creation of the job, at {job.created_at.isoformat()}: "
-            f"{window!r} has passed already."
+            f"'completion_window' counts from the creation of the job, at {job.created_at.isoformat()}, or from its "
+            f"last retry: {window!r} has passed already."
         )
         raise InvalidRequest(message, param="completion_window")
 

@@ -124,7 +124,7 @@ def test_the_document_says_which_routes_need_no_key(app: Flask) -> None:
 
 
 CREATES_NOTHING = re.compile(
-    r"/(cancel|pause|resume|release|retry|rollback|drain|undrain|embeddings|chat/completions|completions|messages)$"
+    r"/(cancel|pause|resume|release|rollback|drain|undrain|embeddings|chat/completions|completions|messages)$"
 )
 
 

@@ -1,4 +1,4 @@
-"""``/v1/jobs``: submit, show, list, change, pause, resume, cancel."""
+"""``/v1/jobs``: submit, show, list, change, pause, resume, cancel, retry."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from app.db.repositories.jobs import JobFilters
 from app.domain.groups import GroupDetails
 from app.domain.jobs import JobDetails, JobRequest
 from app.domain.pages import Page
-from app.errors import NotFound, QueueFull, StateConflict, StorageUnavailable
+from app.errors import Gone, NotFound, NothingToRetry, QueueFull, StateConflict, StorageUnavailable
 from app.schemas.groups import GroupSchema
 from app.schemas.jobs import JobListQuerySchema, JobListSchema, JobPatchSchema, JobRequestSchema, JobSchema
+from app.schemas.retries import RetryRequestSchema
 from app.services.answer_once import Once
 from app.services.cancel_job import cancel_job
 from app.services.list_jobs import list_jobs
 from app.services.pause_job import pause_job
 from app.services.resume_job import resume_job
+from app.services.retry_job import retry_job
 from app.services.show_job import show_job
 from app.services.submit_job_or_group import submit_job_or_group
 from app.services.update_job import update_job
@@ -86,8 +88,8 @@ def get_job(job_id: str) -> JobDetails:
 def patch_job(body: dict[str, Any], job_id: str) -> JobDetails:
     """Change a job's priority, window or metadata while it lives.
 
-    The next decision about who runs follows it. A window counts from the job's creation: one that has passed by now is
-    refused.
+    The next decision about who runs follows it. A window counts from the job's creation, or its last retry: one that
+    has passed by now is refused.
     """
     return update_job(wiring=context.wiring(), tenant_id=context.tenant_id(), job_id=job_id_of(job_id), changes=body)
 
@@ -101,6 +103,26 @@ def post_job_cancel(job_id: str) -> JobDetails:
     What has finished is kept. Cancelling twice is no error; cancelling a job that has ended is.
     """
     return cancel_job(wiring=context.wiring(), tenant_id=context.tenant_id(), job_id=job_id_of(job_id))
+
+
+@blueprint.route("/<job_id>/retry", methods=["POST"])
+@blueprint.refuses(NotFound, StateConflict, NothingToRetry, Gone, QueueFull)
+@blueprint.arguments(RetryRequestSchema, required=False, example={"include": ["failed", "expired"]})
+@blueprint.creates(202, JobSchema, location="/v1/jobs/{id}")
+def post_job_retry(body: dict[str, Any], job_id: str, *, once: Once[JobDetails] | None) -> JobDetails:
+    """Retry a job.
+
+    Only the items that ended so run again, in the same job and with a whole completion window before them; they are
+    pending until they have their new outcome, which takes the place of the old one. What succeeded stands. The body may
+    be left out.
+    """
+    return retry_job(
+        wiring=context.wiring(),
+        tenant_id=context.tenant_id(),
+        job_id=job_id_of(job_id),
+        include=body["include"],
+        once=once,
+    )
 
 
 @blueprint.route("/<job_id>/pause", methods=["POST"])

@@ -25,7 +25,7 @@ blueprint = ApiBlueprint("results", url_prefix="/v1/jobs", description="What cam
 NDJSON = "application/x-ndjson"
 RESULT_HEADERS = {
     "x-nightshift-complete": {
-        "description": "`true` once the job has ended: no line will be added",
+        "description": "`true` once the job has ended: no line will be added unless it is retried",
         "schema": {"type": "string", "enum": ["true", "false"]},
     },
     "x-nightshift-next-cursor": {

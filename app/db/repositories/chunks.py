@@ -6,7 +6,7 @@ Every write of a worker is guarded by its lease token, and every lease is counte
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
@@ -19,6 +19,7 @@ from app.db.tables import chunks, drains, jobs
 from app.domain.chunks import Chunk, ChunkOutcome, ItemSpan, NewChunk
 from app.domain.states import (
     LIVE_CHUNK_STATES,
+    STOPPED_CHUNK,
     TERMINAL_CHUNK_STATES,
     WAITING_CHUNK_STATES,
     ChunkState,
@@ -42,12 +43,11 @@ class Chunks:
     ) -> None:
         """Add chunks behind those the job has; the caller holds the job's row lock."""
         last = select(func.coalesce(func.max(chunks.c.ordinal), -1)).where(chunks.c.job_id == job_id)
-        first = self._connection.execute(last).scalar_one() + 1
+        query = select(last.scalar_subquery(), jobs.c.attempt_runs).where(jobs.c.id == job_id)
+        last_ordinal, run = self._connection.execute(query).one()
         finished_at = func.now() if state in TERMINAL_CHUNK_STATES else None
-        rows = [
-            {**_new_row(tenant_id, job_id, first + place, chunk), "state": state, "finished_at": finished_at}
-            for place, chunk in enumerate(new)
-        ]
+        shared = {"tenant_id": tenant_id, "job_id": job_id, "run": run, "state": state, "finished_at": finished_at}
+        rows = [{**shared, **_new_row(last_ordinal + place, chunk)} for place, chunk in enumerate(new, start=1)]
         for start in range(0, len(rows), _INSERT_ROWS):
             self._connection.execute(chunks.insert().values(rows[start : start + _INSERT_ROWS]))
         if state in LIVE_CHUNK_STATES:
@@ -58,9 +58,16 @@ class Chunks:
         row = self._connection.execute(select(*_FIELDS).where(chunks.c.id == chunk_id)).mappings().one_or_none()
         return None if row is None else _chunk(row)
 
-    def of_job(self, job_id: str, states: Iterable[ChunkState]) -> list[Chunk]:
-        """A job's chunks in some states, in their order."""
-        query = select(*_FIELDS).where(chunks.c.job_id == job_id, chunks.c.state.in_(list(states)))
+    def stopped_in_run(self, job_id: str, run: int) -> list[Chunk]:
+        """A job's chunks of one run whose items did not run because it was stopped, in their order."""
+        query = select(*_FIELDS).where(
+            chunks.c.job_id == job_id, chunks.c.run == run, chunks.c.state.in_(STOPPED_CHUNK.values())
+        )
+        return [_chunk(row) for row in self._connection.execute(query.order_by(chunks.c.ordinal)).mappings()]
+
+    def retried_in(self, job_id: str, run: int) -> list[Chunk]:
+        """A job's chunks of which a run takes over what did not succeed, in their order."""
+        query = select(*_FIELDS).where(chunks.c.job_id == job_id, chunks.c.retried_in == run)
         return [_chunk(row) for row in self._connection.execute(query.order_by(chunks.c.ordinal)).mappings()]
 
     def count_live(self, job_id: str) -> int:
@@ -223,11 +230,9 @@ def _from_now(seconds: float) -> ColumnElement[Any]:
     return func.now() + timedelta(seconds=seconds)
 
 
-def _new_row(tenant_id: str, job_id: str, ordinal: int, chunk: NewChunk) -> dict[str, Any]:
-    spans = None if chunk.spans is None else [list(dataclasses.astuple(span)) for span in chunk.spans]
+def _new_row(ordinal: int, chunk: NewChunk) -> dict[str, Any]:
+    spans = None if chunk.spans is None else [_stored_span(span) for span in chunk.spans]
     return {
-        "tenant_id": tenant_id,
-        "job_id": job_id,
         "ordinal": ordinal,
         "byte_start": chunk.byte_start,
         "byte_end": chunk.byte_end,
@@ -239,6 +244,12 @@ def _new_row(tenant_id: str, job_id: str, ordinal: int, chunk: NewChunk) -> dict
         "not_before": _from_now(chunk.delay_s),
         "worker_deaths": chunk.worker_deaths,
     }
+
+
+def _stored_span(span: ItemSpan) -> list[int]:
+    """As a list; the attempts of earlier runs only where there were any, which most chunks need not carry."""
+    numbers = dataclasses.astuple(span)
+    return list(numbers if span.attempts_before else numbers[:-1])
 
 
 def _chunk(row: RowMapping) -> Chunk:

@@ -22,12 +22,12 @@ class Deadlines:
         self._connection = connection
 
     def set_window(self, job_id: str, window: str, *, window_s: int) -> bool:
-        """Give a job another window, counted from its creation; what its old one made urgent may be so again.
+        """Give a job another window, which begins where its old one did; what its old one made urgent may be so again.
 
         Returns:
             False, and nothing is changed, where the new window has passed already.
         """
-        deadline_at = jobs.c.created_at + timedelta(seconds=window_s)
+        deadline_at = _BEGUN_AT + timedelta(seconds=window_s)
         statement = (
             jobs.update()
             .where(jobs.c.id == job_id, deadline_at > func.now())
@@ -42,9 +42,7 @@ class Deadlines:
 
     def due_for_escalation(self, limit: int) -> Sequence[str]:
         """Jobs that are to become urgent because most of their window has passed, the most pressing first."""
-        late = (
-            _seconds(func.now() - jobs.c.created_at) >= _seconds(jobs.c.deadline_at - jobs.c.created_at) * ESCALATE_AT
-        )
+        late = _seconds(func.now() - _BEGUN_AT) >= _seconds(jobs.c.deadline_at - _BEGUN_AT) * ESCALATE_AT
         query = select(jobs.c.id).where(*_MAY_ESCALATE, late).order_by(jobs.c.deadline_at).limit(limit)
         return self._connection.execute(query).scalars().all()
 
@@ -63,6 +61,8 @@ class Deadlines:
         return Priority(priority)
 
 
+# A window begins with the creation of the job, or with the last retry.
+_BEGUN_AT = func.coalesce(jobs.c.window_from, jobs.c.created_at)
 _MAY_ESCALATE: tuple[ColumnElement[bool], ...] = (
     jobs.c.on_deadline == OnDeadline.ESCALATE,
     jobs.c.escalated_at.is_(None),

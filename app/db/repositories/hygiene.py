@@ -49,21 +49,21 @@ class Hygiene:
 
     def expired_jobs(self, limit: int) -> list[ExpiredJob]:
         """Terminal jobs whose results are past their time."""
-        query = (
-            select(jobs.c.id, jobs.c.input_key, jobs.c.input_file_id)
-            .where(
-                ~jobs.c.results_swept,
-                jobs.c.state.in_(TERMINAL_JOB_STATES),
-                jobs.c.results_expire_at <= self._overdue,
-            )
-            .limit(limit)
-        )
+        query = select(jobs.c.id, jobs.c.input_key, jobs.c.input_file_id).where(*self._are_expired()).limit(limit)
         return [
             ExpiredJob(job_id, None if file_id else key) for job_id, key, file_id in self._connection.execute(query)
         ]
 
+    def lock_expired_job(self, job_id: str) -> bool:
+        """Lock the row of a job whose results are past their time still; False where it was retried meanwhile.
+
+        Whoever gets the lock afterwards sees by the clock that they are.
+        """
+        query = select(jobs.c.id).where(jobs.c.id == job_id, *self._are_expired()).with_for_update()
+        return self._connection.execute(query).one_or_none() is not None
+
     def part_keys(self, job_id: str) -> Sequence[str]:
-        """Keys of a job's result parts."""
+        """Keys of a job's result parts, superseded ones included."""
         query = select(result_parts.c.object_key).where(result_parts.c.job_id == job_id)
         return self._connection.execute(query).scalars().all()
 
@@ -71,6 +71,13 @@ class Hygiene:
         """Its parts are gone, and with them its output and error files."""
         self._connection.execute(jobs.update().where(jobs.c.id == job_id).values(results_swept=True))
         self._connection.execute(files.update().where(files.c.job_id == job_id).values(swept=True))
+
+    def _are_expired(self) -> tuple[ColumnElement[bool], ...]:
+        return (
+            ~jobs.c.results_swept,
+            jobs.c.state.in_(TERMINAL_JOB_STATES),
+            jobs.c.results_expire_at <= self._overdue,
+        )
 
     def delete_events(self, *, older_than_s: int, limit: int) -> int:
         """Delete up to ``limit`` events of that age whose job has ended."""

@@ -27,10 +27,11 @@ _ENUMS = {
 }
 
 # A job that was cancelled before it was planned is planned all the same, so that each of its items gets its line; a
-# paused one too, so that it is refused early if it must be, and goes on at once when it is resumed.
+# paused one too, so that it is refused early if it must be, and goes on at once when it is resumed. One that is queued
+# without ever having been is to be retried.
 _IS_UNPLANNED = or_(
     jobs.c.state == JobState.VALIDATING,
-    and_(jobs.c.state.in_([JobState.CANCELLING, JobState.PAUSED]), jobs.c.queued_at.is_(None)),
+    and_(jobs.c.state.in_([JobState.CANCELLING, JobState.PAUSED, JobState.QUEUED]), jobs.c.queued_at.is_(None)),
 )
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Column, Connection, Integer, case, cast, func, select
+from sqlalchemy import Connection, Integer, and_, case, cast, func, select
 from sqlalchemy.sql import ColumnElement
 
 from app.db.repositories.jobs import Jobs
@@ -25,6 +24,8 @@ class Tally:
     errors_by_code: dict[str, int]
 
 
+# Whether what a chunk holds beside its successes still counts: a retry may have taken it over.
+_STANDS = chunks.c.retried_in.is_(None)
 EMPTY_TALLY = Tally(counts=Counts(), usage=Usage(), errors_by_code={})
 
 
@@ -39,20 +40,20 @@ class Outcomes:
         planned = self._unplanned_items(job_ids)
         errors = self._errors_by_code(job_ids)
         found = {job_id: Tally(counts=counts, usage=Usage(), errors_by_code={}) for job_id, counts in planned.items()}
-        items = chunks.c.n_items
         query = (
             select(
                 chunks.c.job_id,
-                _sum_where(items, ChunkState.PENDING, ChunkState.GRANTED).label("pending"),
-                _sum_where(items, ChunkState.RUNNING).label("running"),
+                (_items_in(ChunkState.PENDING, ChunkState.GRANTED) + _items_to_plan()).label("pending"),
+                _items_in(ChunkState.RUNNING).label("running"),
                 func.coalesce(func.sum(chunks.c.n_succeeded), 0).label("succeeded"),
-                func.coalesce(func.sum(chunks.c.n_failed), 0).label("failed"),
-                _sum_where(items, ChunkState.CANCELLED).label("cancelled"),
-                _sum_where(items, ChunkState.EXPIRED).label("expired"),
+                _sum_where(chunks.c.n_failed, _STANDS).label("failed"),
+                _items_in(ChunkState.CANCELLED).label("cancelled"),
+                _items_in(ChunkState.EXPIRED).label("expired"),
                 func.coalesce(func.sum(chunks.c.input_tokens), 0).label("input_tokens"),
                 func.coalesce(func.sum(chunks.c.output_tokens), 0).label("output_tokens"),
                 func.coalesce(func.sum(chunks.c.device_s), 0.0).label("device_s"),
             )
+            .join(jobs, jobs.c.id == chunks.c.job_id)
             .where(chunks.c.job_id.in_(job_ids))
             .group_by(chunks.c.job_id)
         )
@@ -95,10 +96,10 @@ class Outcomes:
         self._connection.execute(result_parts.insert().values(rows))
 
     def part_totals(self, job_id: str) -> dict[str, tuple[int, int]]:
-        """Items and bytes that a job's visible parts hold, by outcome."""
+        """Items and bytes that a job's parts hold which stand, by outcome."""
         query = (
             select(result_parts.c.outcome, func.sum(result_parts.c.n_items), func.sum(result_parts.c.size_bytes))
-            .where(result_parts.c.job_id == job_id)
+            .where(result_parts.c.job_id == job_id, result_parts.c.superseded_in.is_(None))
             .group_by(result_parts.c.outcome)
         )
         return {outcome: (int(items), int(size)) for outcome, items, size in self._connection.execute(query)}
@@ -112,7 +113,7 @@ class Outcomes:
         query = (
             select(chunks.c.job_id, pair.c.key, func.sum(cast(pair.c.value, Integer)))
             .select_from(chunks.join(pair, onclause=chunks.c.id.is_not(None)))
-            .where(chunks.c.job_id.in_(job_ids), chunks.c.state == ChunkState.DONE)
+            .where(chunks.c.job_id.in_(job_ids), chunks.c.state == ChunkState.DONE, _STANDS)
             .group_by(chunks.c.job_id, pair.c.key)
         )
         found: dict[str, dict[str, int]] = {}
@@ -121,5 +122,15 @@ class Outcomes:
         return found
 
 
-def _sum_where(column: Column[Any], *states: ChunkState) -> ColumnElement[int]:
-    return func.coalesce(func.sum(case((chunks.c.state.in_(states), column), else_=0)), 0)
+def _items_in(*states: ChunkState) -> ColumnElement[int]:
+    return _sum_where(chunks.c.n_items, chunks.c.state.in_(states), _STANDS)
+
+
+def _items_to_plan() -> ColumnElement[int]:
+    """Items that the job's present run took over and that are in no chunk yet."""
+    taken = case((chunks.c.state == ChunkState.DONE, chunks.c.n_failed), else_=chunks.c.n_items)
+    return _sum_where(taken, chunks.c.retried_in == jobs.c.attempt_runs, jobs.c.queued_at.is_(None))
+
+
+def _sum_where(number: ColumnElement[int], *conditions: ColumnElement[bool]) -> ColumnElement[int]:
+    return func.coalesce(func.sum(case((and_(*conditions), number), else_=0)), 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, func, select
 
@@ -28,7 +28,7 @@ class Parts:
     def list(
         self, tenant_id: str, job_id: str, *, outcomes: Collection[str] | None = None, from_seq: int = 0
     ) -> list[ResultPart]:
-        """A job's parts in the order of its result stream.
+        """A job's parts that stand, in the order of its result stream.
 
         Args:
             outcomes: only parts of these; None for all.
@@ -38,11 +38,21 @@ class Parts:
             result_parts.c.tenant_id == tenant_id,
             result_parts.c.job_id == job_id,
             result_parts.c.seq >= from_seq,
+            result_parts.c.superseded_in.is_(None),
         )
         if outcomes is not None:
             query = query.where(result_parts.c.outcome.in_(outcomes))
         rows = self._connection.execute(query.order_by(result_parts.c.seq)).mappings()
         return [ResultPart(**row) for row in rows]
+
+    def superseded_after(self, tenant_id: str, job_id: str, run: int) -> Sequence[int]:
+        """Places of the parts that stood at a job's run ``run`` and were superseded since."""
+        query = select(result_parts.c.seq).where(
+            result_parts.c.tenant_id == tenant_id,
+            result_parts.c.job_id == job_id,
+            result_parts.c.superseded_in > run,
+        )
+        return self._connection.execute(query).scalars().all()
 
     def are_expired(self, tenant_id: str, job_id: str) -> bool:
         """Whether a job's results have reached the end of their life."""

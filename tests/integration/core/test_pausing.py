@@ -17,7 +17,7 @@ from app.ports import RunRequest
 from app.services.cancel_job import cancel_job
 from app.services.expire_jobs import expire_jobs
 from app.services.pause_job import pause_job
-from app.services.prepare_job import Prepared
+from app.services.preparation import Prepared
 from app.services.resume_job import resume_job
 from app.services.run_chunk import Ran
 

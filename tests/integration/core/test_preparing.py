@@ -15,7 +15,8 @@ from app.domain.jobs import Dialect
 from app.domain.states import JobState
 from app.errors import ObjectMissing, StorageUnavailable
 from app.ports import ObjectReader
-from app.services.prepare_job import MOST_ATTEMPTS, Prepared
+from app.services.preparation import Prepared
+from app.services.prepare_job import MOST_ATTEMPTS
 from app.services.sweep_expired import sweep_expired
 
 

@@ -16,7 +16,7 @@ from app.errors import NotFound, StateConflict
 from app.services.cancel_job import cancel_job
 from app.services.expire_jobs import expire_jobs
 from app.services.finish_job import Finished
-from app.services.prepare_job import Prepared
+from app.services.preparation import Prepared
 from app.services.run_chunk import Ran
 
 Stop = Callable[[CoreMachine, str], None]

@@ -38,8 +38,11 @@ def test_every_state_has_its_row() -> None:
     assert set(CHUNK_TRANSITIONS) == set(ChunkState)
 
 
-def test_terminal_states_are_exactly_those_that_nothing_leaves() -> None:
-    assert {state for state, after in JOB_TRANSITIONS.items() if not after} == TERMINAL_JOB_STATES
+def test_terminal_states_are_exactly_those_that_nothing_but_a_retry_leaves() -> None:
+    left = {state: after for state, after in JOB_TRANSITIONS.items() if after}
+    retried = {state for state, after in left.items() if after == {JobState.QUEUED}}
+    assert retried == TERMINAL_JOB_STATES - {JobState.SUCCEEDED}
+    assert {state for state in JobState if state not in left} == {JobState.SUCCEEDED}
     assert {state for state, after in CHUNK_TRANSITIONS.items() if not after} == TERMINAL_CHUNK_STATES
     assert set(JobState) == LIVE_JOB_STATES | TERMINAL_JOB_STATES
     assert set(ChunkState) == LIVE_CHUNK_STATES | TERMINAL_CHUNK_STATES
