@@ -24,7 +24,7 @@ from app.api import (
 from app.api.blueprints import ApiBlueprint
 from app.api.json_provider import OrjsonProvider
 from app.api.native import groups, jobs, results, schedules
-from app.api.openai import batches, embeddings, files, models
+from app.api.openai import batches, embeddings, files, models, uploads
 from app.broker.sync_client import KombuSyncLane
 from app.wiring import Wiring
 
@@ -33,6 +33,7 @@ BLUEPRINTS: Sequence[ApiBlueprint] = (
     groups.blueprint,
     results.blueprint,
     files.blueprint,
+    uploads.blueprint,
     batches.blueprint,
     models.blueprint,
     embeddings.blueprint,

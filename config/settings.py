@@ -184,6 +184,13 @@ class Settings:
     sync_timeout_s: float = _variable("Deadline of a synchronous request", default=30.0, read=_positive(_number))
 
     max_file_bytes: int = _variable("Largest upload", default=200 * 1024 * 1024, read=_positive(_integer))
+    max_upload_bytes: int = _variable(
+        "Largest file that arrives in parts", default=2 * 1024**3, read=_positive(_integer)
+    )
+    max_part_bytes: int = _variable("Largest part of such a file", default=64 * 1024 * 1024, read=_positive(_integer))
+    upload_life_s: int = _variable(
+        "How long an upload in parts may take until it is completed", default=3_600, read=_positive(_integer)
+    )
     max_inline_bytes: int = _variable("Largest JSON request body", default=64 * 1024 * 1024, read=_positive(_integer))
     max_inline_items: int = _variable("Items in `inputs` at most", default=10_000, read=_positive(_integer))
     max_job_items: int = _variable("Lines in one job's file at most", default=50_000, read=_positive(_integer))

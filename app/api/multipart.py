@@ -25,39 +25,40 @@ MAX_PARTS = 32
 _LONGEST_PADDING_BYTES = 64
 MAX_FILENAME_CHARS = 255
 FILE_FIELD = "file"
+PART_FIELD = "data"
 
 
-class MultipartUpload:
-    """An ``Upload`` out of a ``multipart/form-data`` request; its fields may stand before or behind the file."""
+class _Form:
+    """A ``multipart/form-data`` request with one file; its fields may stand before or behind the file."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, file_field: str) -> None:
         """Read up to the beginning of the file.
 
         Raises:
-            InvalidRequest: not such a form, no file in it, or a field before the file is already wrong.
+            InvalidRequest: not such a form, or no file in it.
         """
-        self._events = _events(request)
+        self._file_field = file_field
+        self._events = _events(request, file_field)
         self._fields: dict[str, str] = {}
         self.filename = self._find_file()
         self.content = cast("BinaryIO", _PartReader(self._events))
-        UploadFieldsSchema.check_early(self._fields, filename=self.filename)
 
-    def finish(self) -> FileOptions:
-        """See ``Upload.finish``."""
+    def _read_rest(self) -> None:
+        """Read the fields behind the file."""
         for event in self._events:
             if isinstance(event, File):
                 raise InvalidRequest("the form holds more than one file", param=event.name)
             if isinstance(event, Field):
                 self._take_field(event)
-        return file_options(self._fields, filename=self.filename)
 
     def _find_file(self) -> str:
         for event in self._events:
             if isinstance(event, Field):
                 self._take_field(event)
             elif isinstance(event, File):
-                return _checked_filename(event)
-        raise MissingParameter("the form holds no file; send one as the field 'file'", param=FILE_FIELD)
+                return _checked_filename(event, self._file_field)
+        field = self._file_field
+        raise MissingParameter(f"the form holds no file; send one as the field '{field}'", param=field)
 
     def _take_field(self, field: Field) -> None:
         value = bytearray()
@@ -72,6 +73,46 @@ class MultipartUpload:
             self._fields[field.name] = value.decode()
         except UnicodeDecodeError as error:
             raise InvalidRequest("the field is not UTF-8", param=_shown(field.name)) from error
+
+
+class MultipartUpload(_Form):
+    """An ``Upload`` out of a request."""
+
+    def __init__(self, request: Request) -> None:
+        """Read up to the beginning of the file.
+
+        Raises:
+            InvalidRequest: not such a form, no file in it, or a field before the file is already wrong.
+        """
+        super().__init__(request, FILE_FIELD)
+        UploadFieldsSchema.check_early(self._fields, filename=self.filename)
+
+    def finish(self) -> FileOptions:
+        """See ``Upload.finish``."""
+        self._read_rest()
+        return file_options(self._fields, filename=self.filename)
+
+
+class MultipartPart(_Form):
+    """An ``ArrivingPart`` out of a request: nothing but its content in the field ``data``."""
+
+    def __init__(self, request: Request) -> None:
+        """Read up to the beginning of the content.
+
+        Raises:
+            InvalidRequest: not such a form, no file in it, or another field before it.
+        """
+        super().__init__(request, PART_FIELD)
+        self._refuse_fields()
+
+    def finish(self) -> None:
+        """See ``ArrivingPart.finish``."""
+        self._read_rest()
+        self._refuse_fields()
+
+    def _refuse_fields(self) -> None:
+        if name := next(iter(self._fields), None):
+            raise UnknownParameter(f"there is no field {_shown(name)!r}", param=_shown(name))
 
 
 class _PartReader:
@@ -93,13 +134,13 @@ class _PartReader:
         return piece
 
 
-def _events(request: Request) -> Iterator[Event]:
+def _events(request: Request, file_field: str) -> Iterator[Event]:
     """What the form holds, as it arrives.
 
     Raises:
         InvalidRequest: the form is malformed or ends before its last boundary.
     """
-    boundary = _boundary(request)
+    boundary = _boundary(request, file_field)
     decoder = MultipartDecoder(boundary, MAX_BUFFER_BYTES, max_parts=MAX_PARTS)
     n_parts = 0
     try:
@@ -139,20 +180,21 @@ def _next_block(stream: IO[bytes], pending: bytearray, boundary: bytes) -> bytes
     return block
 
 
-def _boundary(request: Request) -> bytes:
+def _boundary(request: Request, file_field: str) -> bytes:
     boundary = request.mimetype_params.get("boundary", "")
     if request.mimetype != "multipart/form-data" or not boundary:
-        message = "an upload must be 'multipart/form-data' with the fields 'file' and 'purpose'"
+        message = f"this must be 'multipart/form-data' with the content in the field '{file_field}'"
         raise InvalidRequest(message, param="Content-Type", code="unsupported_content_type")
     return boundary.encode("latin-1", "replace")
 
 
-def _checked_filename(file: File) -> str:
-    if file.name != FILE_FIELD:
-        raise UnknownParameter(f"there is no file field {_shown(file.name)!r}; send 'file'", param=_shown(file.name))
+def _checked_filename(file: File, file_field: str) -> str:
+    if file.name != file_field:
+        message = f"there is no file field {_shown(file.name)!r}; send '{file_field}'"
+        raise UnknownParameter(message, param=_shown(file.name))
     if not file.filename or len(file.filename) > MAX_FILENAME_CHARS or "\0" in file.filename:
         message = f"the file needs a name of 1 to {MAX_FILENAME_CHARS} characters"
-        raise InvalidRequest(message, param=FILE_FIELD)
+        raise InvalidRequest(message, param=file_field)
     return file.filename
 
 

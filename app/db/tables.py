@@ -321,6 +321,40 @@ result_parts = Table(
     CheckConstraint("outcome IN ('succeeded', 'failed', 'cancelled', 'expired')", name="outcome"),
 )
 
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _tenant(),
+    Column("purpose", Text, nullable=False),
+    Column("filename", Text, nullable=False),
+    Column("mime_type", Text, nullable=False),
+    # What its parts must come to.
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("file_expires_after_s", Integer),
+    # pending, completed or cancelled; one that is pending past ``expires_at`` is expired.
+    Column("status", Text, nullable=False, server_default="pending"),
+    Column("file_id", Text, ForeignKey("files.id")),
+    _moment("created_at", now=True),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("parts_swept", Boolean, nullable=False, server_default=false()),
+    Index("ix_uploads_expires_at", "expires_at", postgresql_where=text("NOT parts_swept")),
+)
+
+upload_parts = Table(
+    "upload_parts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _tenant(),
+    Column("upload_id", Text, ForeignKey("uploads.id"), nullable=False),
+    Column("object_key", Text, nullable=False, unique=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    # Its place in the file; null where the upload was completed without it, or not yet.
+    Column("ordinal", Integer),
+    _moment("created_at", now=True),
+    Index("ix_upload_parts_upload_id", "upload_id"),
+)
+
 events = Table(
     "events",
     metadata,

@@ -37,7 +37,7 @@ class UploadFieldsSchema(RequestSchema):
             InvalidRequest: a field is wrong, or the name does not suit the purpose.
         """
         _load(cls(partial=True), sent)
-        _check_name(sent.get("purpose"), filename)
+        check_name(sent.get("purpose"), filename)
 
 
 class UploadFormSchema(UploadFieldsSchema):
@@ -53,7 +53,7 @@ def file_options(sent: Mapping[str, str], *, filename: str) -> FileOptions:
         InvalidRequest: a field is wrong or missing, or the name does not suit the purpose.
     """
     loaded = _load(UploadFieldsSchema(), sent)
-    _check_name(loaded["purpose"], filename)
+    check_name(loaded["purpose"], filename)
     _check_expiry(loaded)
     return FileOptions(purpose=loaded["purpose"], expires_after_s=loaded.get("seconds"))
 
@@ -73,9 +73,14 @@ def _check_expiry(loaded: Mapping[str, Any]) -> None:
             raise MissingParameter(f"{param}: 'expires_after' needs its anchor and its seconds", param=param)
 
 
-def _check_name(purpose: str | None, filename: str) -> None:
+def check_name(purpose: str | None, filename: str, *, param: str = "file") -> None:
+    """Refuse a name that does not suit the purpose.
+
+    Raises:
+        InvalidRequest: ``param`` is the field that the name came in.
+    """
     if purpose == BATCH_PURPOSE and not filename.lower().endswith(".jsonl"):
-        raise InvalidRequest("a file with the purpose 'batch' must have a name ending in .jsonl", param="file")
+        raise InvalidRequest("a file with the purpose 'batch' must have a name ending in .jsonl", param=param)
 
 
 class FileSchema(Schema):

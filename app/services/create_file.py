@@ -10,14 +10,11 @@ from uuid import uuid4
 from app.db.repositories.files import Files
 from app.domain.files import File
 from app.domain.ids import new_id
-from app.domain.line_count import LineCounter
-from app.errors import RequestTooLarge
 from app.ports import StoredObject
 from app.services.answer_once import Once
 from app.services.discard_object import discarded_unless_named
+from app.services.limited_source import LimitedSource, drained_sha256
 from app.wiring import Wiring
-
-_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +49,9 @@ def create_file(*, wiring: Wiring, tenant_id: str, upload: Upload, once: Once[Fi
         StorageUnavailable: nothing was stored.
     """
     key = f"files/{tenant_id}/{uuid4().hex}"
-    source = _LimitedSource(upload.content, wiring.settings.max_file_bytes)
+    limit = wiring.settings.max_file_bytes
+    too_large = f"the file is larger than {limit} bytes; send it in parts, with POST /v1/uploads"
+    source = LimitedSource(upload.content, limit, too_large=too_large, param="file")
     limited = cast("BinaryIO", source)
     if once is not None and once.is_repeat:
         once.repeat(_repeat_digest(upload, limited))
@@ -89,33 +88,5 @@ def _request_digest(filename: str, sha256: str, options: FileOptions) -> bytes:
 
 
 def _repeat_digest(upload: Upload, content: BinaryIO) -> bytes:
-    sha256 = _drained_sha256(content)
+    sha256 = drained_sha256(content)
     return _request_digest(upload.filename, sha256, upload.finish())
-
-
-def _drained_sha256(content: BinaryIO) -> str:
-    """Read what was stored before once more, for its digest only."""
-    digest = hashlib.sha256()
-    while block := content.read(_BLOCK_BYTES):
-        digest.update(block)
-    return digest.hexdigest()
-
-
-class _LimitedSource:
-    """Passes a source on up to a limit, and counts its lines by the way."""
-
-    def __init__(self, source: BinaryIO, limit: int) -> None:
-        self._source = source
-        self._limit = limit
-        self._seen = 0
-        self.lines = LineCounter()
-
-    def read(self, size: int = -1, /) -> bytes:
-        data = self._source.read(size)
-        self._seen += len(data)
-        if self._seen > self._limit:
-            raise RequestTooLarge(
-                f"the file is larger than {self._limit} bytes; send it in parts, with POST /v1/uploads", param="file"
-            )
-        self.lines.feed(data)
-        return data

@@ -9,6 +9,7 @@ import structlog
 
 from app.db.repositories.hygiene import ExpiredJob, Hygiene
 from app.db.repositories.idempotency_keys import IdempotencyKeys
+from app.db.repositories.uploads import Uploads
 from app.wiring import Wiring
 
 log = structlog.get_logger(__name__)
@@ -23,6 +24,8 @@ class SweptExpired:
 
     n_files: int
     n_jobs: int
+    n_uploads: int
+    """Uploads in parts that are over."""
     n_events: int
     n_idempotency_keys: int
 
@@ -40,6 +43,7 @@ def sweep_expired(*, wiring: Wiring) -> SweptExpired:
     swept = SweptExpired(
         n_files=_repeated(_sweep_uploads, wiring),
         n_jobs=_repeated(_sweep_results, wiring),
+        n_uploads=_repeated(_sweep_parted_uploads, wiring),
         n_events=_repeated(_sweep_events, wiring),
         n_idempotency_keys=_repeated(_sweep_idempotency_keys, wiring),
     )
@@ -66,6 +70,18 @@ def _sweep_uploads(wiring: Wiring) -> int:
         with wiring.database.begin() as connection:
             Hygiene(connection).mark_files_swept([file_id for file_id, _key in expired])
     return len(expired)
+
+
+def _sweep_parted_uploads(wiring: Wiring) -> int:
+    with wiring.database.begin() as connection:
+        over = Uploads(connection).over(AT_ONCE, grace_s=wiring.settings.expiry_grace_s)
+    for upload_id in over:
+        with wiring.database.begin() as connection:
+            keys = Uploads(connection).part_keys(upload_id)
+        wiring.storage.delete(keys)
+        with wiring.database.begin() as connection:
+            Uploads(connection).mark_swept(upload_id)
+    return len(over)
 
 
 def _sweep_results(wiring: Wiring) -> int:

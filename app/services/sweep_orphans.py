@@ -13,7 +13,7 @@ from app.wiring import Wiring
 
 log = structlog.get_logger(__name__)
 # Where the server makes keys. The inbox is not ours to sweep.
-PREFIXES = ("files/", "inputs/", "parts/")
+PREFIXES = ("files/", "inputs/", "parts/", "uploads/")
 AT_ONCE = 500
 
 

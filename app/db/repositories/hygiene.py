@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or_, select, union_all
 
-from app.db.tables import events, files, groups, jobs, result_parts
+from app.db.tables import events, files, groups, jobs, result_parts, upload_parts, uploads
 from app.domain.states import LIVE_JOB_STATES, TERMINAL_JOB_STATES
 
 
@@ -95,6 +95,9 @@ class Hygiene:
         finds = (
             select(files.c.object_key).where(files.c.object_key.in_(keys), ~files.c.swept),
             select(jobs.c.input_key).where(jobs.c.input_key.in_(keys), _needs_input()),
+            select(upload_parts.c.object_key)
+            .join(uploads, uploads.c.id == upload_parts.c.upload_id)
+            .where(upload_parts.c.object_key.in_(keys), ~uploads.c.parts_swept),
             select(groups.c.input_key).where(groups.c.input_key.in_(keys), groups.c.closed_at.is_(None)),
             select(result_parts.c.object_key)
             .join(jobs, jobs.c.id == result_parts.c.job_id)
