@@ -13,6 +13,7 @@ import httpx
 from config.settings import ClientSettings, SettingsError, load_client_settings
 
 TIMEOUT = httpx.Timeout(60.0, connect=5.0)
+PATIENT = httpx.Timeout(None, connect=5.0)
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -28,9 +29,10 @@ class ApiClient:
         """GET, decoded; parameters that are None are left out."""
         return self._send("GET", path, params=_given(params)).json()
 
-    def post(self, path: str, body: Any = None) -> Any:
-        """POST JSON, decoded."""
-        return self._send("POST", path, json={} if body is None else body).json()
+    def post(self, path: str, body: Any = None, *, patient: bool = False) -> Any:
+        """POST JSON, decoded; ``patient`` for what takes as long as it takes."""
+        options = {"timeout": PATIENT} if patient else {}
+        return self._send("POST", path, json={} if body is None else body, **options).json()
 
     def patch(self, path: str, body: Any) -> Any:
         """PATCH JSON, decoded."""
@@ -43,7 +45,7 @@ class ApiClient:
 
     def upload(self, path: str, *, data: dict[str, str], files: dict[str, Any]) -> Any:
         """POST a form with files, which are read as they are sent."""
-        return self._send("POST", path, data=data, files=files, timeout=httpx.Timeout(None, connect=5.0)).json()
+        return self._send("POST", path, data=data, files=files, timeout=PATIENT).json()
 
     @contextmanager
     def stream(self, path: str, **params: Any) -> Iterator[httpx.Response]:

@@ -13,7 +13,8 @@ import orjson
 from rich.text import Text
 
 from app.cli.client import ApiClient, with_client
-from app.cli.output import coloured, err, mix, out, print_json, print_table, with_json
+from app.cli.output import coloured, err, mix, out, print_json, print_table, share_of, with_json
+from app.cli.paths import path_of
 from app.domain.states import JobState
 
 STATES = tuple(state.value for state in JobState)
@@ -46,9 +47,7 @@ def jobs(
 
 
 def _row(job: dict[str, Any]) -> tuple[Any, ...]:
-    counts = job["counts"]
-    done = counts["total"] - counts["pending"] - counts["running"]
-    share = f"{done:,}/{counts['total']:,}"
+    share = share_of(job["counts"])
     return job["id"], job["state"], share, job["endpoint"], job["model"], job["priority"], job["created_at"]
 
 
@@ -57,8 +56,8 @@ def _row(job: dict[str, Any]) -> tuple[Any, ...]:
 @with_json
 @with_client
 def show(client: ApiClient, *, job_id: str, as_json: bool) -> None:
-    """Show one job: state, outcome mix, why it waits, when it ends."""
-    job = client.get(f"/v1/jobs/{job_id}")
+    """Show one job or group: state, outcome mix, why it waits, when it ends."""
+    job = client.get(path_of(job_id))
     if as_json:
         print_json(job)
     else:
@@ -66,7 +65,7 @@ def show(client: ApiClient, *, job_id: str, as_json: bool) -> None:
 
 
 def print_job(job: dict[str, Any]) -> None:
-    """A job for people."""
+    """A job, or a group, for people."""
     out().print(Text.assemble(job["id"], "  ", coloured(job["state"]), f"  {job['progress']:.0%}"))
     for label, value in _facts(job):
         out().print(f"  {label:<10}{value}", highlight=False)
@@ -77,6 +76,8 @@ def print_job(job: dict[str, Any]) -> None:
 def _facts(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """The lines about a job that hold something."""
     yield "items", mix(job["counts"])
+    if "jobs" in job:
+        yield "jobs", f"{len(job['jobs']):,}"
     model = job["model"] or "the model each line names"
     yield "runs", f"{job['endpoint']} with {model}, {job['priority']}, within {job['completion_window']}"
     if job.get("waiting"):
@@ -96,7 +97,7 @@ def _facts(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
 @with_json
 @with_client
 def cancel(client: ApiClient, *, job_id: str, as_json: bool) -> None:
-    """Cancel a job; what finished is kept."""
+    """Cancel a job or a group; what finished is kept."""
     _steer(client, job_id, "cancel", as_json=as_json)
 
 
@@ -105,7 +106,7 @@ def cancel(client: ApiClient, *, job_id: str, as_json: bool) -> None:
 @with_json
 @with_client
 def pause(client: ApiClient, *, job_id: str, as_json: bool) -> None:
-    """Pause a job; its window runs on."""
+    """Pause a job or a group; its window runs on."""
     _steer(client, job_id, "pause", as_json=as_json)
 
 
@@ -114,12 +115,12 @@ def pause(client: ApiClient, *, job_id: str, as_json: bool) -> None:
 @with_json
 @with_client
 def resume(client: ApiClient, *, job_id: str, as_json: bool) -> None:
-    """Let a paused job go on."""
+    """Let a paused job or group go on."""
     _steer(client, job_id, "resume", as_json=as_json)
 
 
 def _steer(client: ApiClient, job_id: str, verb: str, *, as_json: bool) -> None:
-    job = client.post(f"/v1/jobs/{job_id}/{verb}")
+    job = client.post(f"{path_of(job_id)}/{verb}")
     if as_json:
         print_json(job)
     else:
@@ -136,7 +137,7 @@ def _steer(client: ApiClient, job_id: str, verb: str, *, as_json: bool) -> None:
 def results(
     client: ApiClient, *, job_id: str, status: str | None, output: Path | None, after: str | None, as_json: bool
 ) -> None:
-    """Stream result lines (NDJSON) of a job, finished or running.
+    """Stream result lines (NDJSON) of a job or a group, finished or running.
 
     A connection that breaks is taken up again where it broke. Under --json, what was written is told on stderr.
     """
@@ -172,7 +173,7 @@ def fetch_results(
 
 def _fetch_page(client: ApiClient, job_id: str, *, status: str | None, after: str | None) -> dict[str, Any]:
     """One page of whole lines; asked for by number, so that it fits in memory and a broken one is asked for again."""
-    with client.stream(f"/v1/jobs/{job_id}/results", status=status, after=after, limit=1000) as response:
+    with client.stream(f"{path_of(job_id)}/results", status=status, after=after, limit=1000) as response:
         lines = response.read()
         return {
             "lines": lines if not lines or lines.endswith(b"\n") else lines + b"\n",

@@ -86,6 +86,12 @@ def mix(counts: dict[str, int]) -> str:
     return ", ".join(parts) or "no items yet"
 
 
+def share_of(counts: dict[str, int]) -> str:
+    """How much of a job is done: ``100/250``."""
+    done = counts["total"] - counts["pending"] - counts["running"]
+    return f"{done:,}/{counts['total']:,}"
+
+
 def fails_with_a_sentence(*errors: type[Exception]) -> Callable[[Command], Command]:
     """Turn these errors of a command into one sentence on stderr and exit code 1."""
 

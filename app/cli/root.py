@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from app.cli.groups import groups
 from app.cli.installation import doctor, migrate, topology
 from app.cli.jobs import cancel, jobs, pause, results, resume, show
 from app.cli.keys import keys
@@ -29,6 +30,7 @@ def main() -> None:
 for _command in (
     submit,
     jobs,
+    groups,
     show,
     update,
     results,

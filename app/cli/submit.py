@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.progress import (
     BarColumn,
-    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeElapsedColumn,
-    TransferSpeedColumn,
 )
 
 from app.cli.client import ApiClient, with_client
 from app.cli.jobs import print_job
 from app.cli.output import err, mix, out, print_json, with_json
+from app.cli.paths import path_of
+from app.cli.upload import upload_file
 
 TERMINAL = frozenset({"succeeded", "partially_succeeded", "failed", "expired", "cancelled"})
 # What a script learns from `submit --watch` without reading its output; 1 is every other failure.
@@ -49,14 +48,14 @@ def pairs(_context: click.Context, _parameter: click.Parameter, values: Sequence
 @with_json
 @with_client
 def submit(client: ApiClient, /, *, file: Path, watch: bool, as_json: bool, **fields: Any) -> None:
-    """Upload FILE (JSONL) and run it as one job.
+    """Upload FILE (JSONL) and run it as one job, or as a group of jobs where it is large.
 
     With --watch the exit code is 0 for succeeded, 3 partially succeeded, 4 failed, 5 expired, 6 cancelled.
     """
     console = Console(stderr=True, quiet=as_json)
-    uploaded = _upload(client, file, console)
+    file_id = upload_file(client, file, console)
     wanted = {name: value for name, value in fields.items() if value}
-    job = client.post("/v1/jobs", {"input_file_id": uploaded["id"], **wanted})
+    job = client.post("/v1/jobs", {"input_file_id": file_id, **wanted})
     if watch:
         console.print(f"[bold]{job['id']}[/bold]")
         job = watch_job(client, job["id"], console)
@@ -75,45 +74,8 @@ def _report(job: dict[str, Any], *, as_json: bool, watched: bool) -> None:
         err().print(f"nightshift show {job['id']}", style="dim")
 
 
-class _ReadingProgress:
-    """A file that tells how far it was read."""
-
-    def __init__(self, source: BinaryIO, progress: Progress, *, name: str, size_bytes: int) -> None:
-        self._source = source
-        self._progress = progress
-        self._task = progress.add_task(f"upload {name}", total=size_bytes)
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._source.read(size)
-        self._progress.advance(self._task, len(data))
-        return data
-
-    def fileno(self) -> int:
-        """Httpx asks for the length through it, and then need not read the file into memory."""
-        return self._source.fileno()
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._source.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._source.tell()
-
-
-def _upload(client: ApiClient, path: Path, console: Console) -> dict[str, Any]:
-    label = TextColumn("{task.description}", markup=False)
-    columns = (label, BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with (
-        path.open("rb") as source,
-        Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
-    ):
-        tracked = _ReadingProgress(source, progress, name=path.name, size_bytes=path.stat().st_size)
-        form = {"file": (path.name, tracked, "application/jsonl")}
-        uploaded: dict[str, Any] = client.upload("/v1/files", data={"purpose": "batch"}, files=form)
-        return uploaded
-
-
 def watch_job(client: ApiClient, job_id: str, console: Console) -> dict[str, Any]:
-    """Show a job's progress until it is terminal; return it as it ended."""
+    """Show the progress of a job, or of a group, until it is terminal; return it as it ended."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -126,7 +88,7 @@ def watch_job(client: ApiClient, job_id: str, console: Console) -> dict[str, Any
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("validating", total=None, eta="", mix="")
         while True:
-            job: dict[str, Any] = client.get(f"/v1/jobs/{job_id}")
+            job: dict[str, Any] = client.get(path_of(job_id))
             counts = job["counts"]
             done = counts["total"] - counts["pending"] - counts["running"]
             progress.update(

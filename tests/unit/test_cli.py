@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import threading
@@ -462,3 +463,53 @@ def test_a_worker_that_is_not_there_is_told(api: Api, nightshift: Callable[..., 
     api.on("POST", "/v1/admin/workers/..%2Fx/drain", _error("not_found", message="no worker"), status=404)
     done = nightshift("workers", "drain", "../x")
     assert (done.exit_code, done.stderr) == (1, "Error: no worker (not_found, request req_9)\n")
+
+
+def _group(state: str) -> dict[str, Any]:
+    return {**_job(state), "id": "group_1", "object": "group", "jobs": ["job_1", "job_2"]}
+
+
+def test_a_large_file_becomes_a_group_that_is_watched_as_a_job_is(
+    api: Api, nightshift: Callable[..., Result], lines: Path
+) -> None:
+    api.on("POST", "/v1/files", {"id": "file-1"})
+    api.on("POST", "/v1/jobs", _group("validating"), status=202)
+    for state in ("running", "succeeded"):
+        api.on("GET", "/v1/groups/group_1", _group(state))
+    done = nightshift("submit", lines, "--watch", "--json")
+    assert (done.exit_code, json.loads(done.stdout)["state"]) == (0, "succeeded")
+
+
+@pytest.mark.parametrize("verb", ["cancel", "pause", "resume"])
+def test_a_group_is_steered_and_shown_with_its_number_of_jobs(
+    api: Api, nightshift: Callable[..., Result], verb: str
+) -> None:
+    api.on("POST", f"/v1/groups/group_1/{verb}", _group("running"))
+    api.on("GET", "/v1/groups/group_1", _group("running"))
+    for command in (verb, "show"):
+        assert re.search(r"jobs +2\b", nightshift(command, "group_1").stdout)
+
+
+def test_groups_are_listed(api: Api, nightshift: Callable[..., Result]) -> None:
+    api.on("GET", "/v1/groups", {"data": [_group("running")], "has_more": True, "last_id": "group_1"})
+    done = nightshift("groups")
+    assert re.search(r"group_1 +running +3/3 +2 ", done.stdout)
+    assert "--after group_1" in done.stderr
+
+
+def test_a_file_above_one_requests_limit_is_sent_in_parts(
+    api: Api, nightshift: Callable[..., Result], lines: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.cli.upload.LARGEST_AT_ONCE_BYTES", 10)
+    monkeypatch.setattr("app.cli.upload.PART_BYTES", 20)
+    api.on("POST", "/v1/uploads", {"id": "upload_1"})
+    for number in range(1, 4):
+        api.on("POST", "/v1/uploads/upload_1/parts", {"id": f"part_{number}"})
+    api.on("POST", "/v1/uploads/upload_1/complete", {"file": {"id": "file-9"}})
+    api.on("POST", "/v1/jobs", _job("validating"), status=202)
+    assert nightshift("submit", lines).exit_code == 0
+    announced, *_parts, completed, job = [body for _, _, _, body in api.seen]
+    assert json.loads(announced)["bytes"] == lines.stat().st_size
+    assert json.loads(completed)["part_ids"] == ["part_1", "part_2", "part_3"]
+    assert json.loads(completed)["md5"] == hashlib.md5(lines.read_bytes(), usedforsecurity=False).hexdigest()
+    assert json.loads(job)["input_file_id"] == "file-9"
