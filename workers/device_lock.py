@@ -13,9 +13,17 @@ URGENT_IN_A_ROW = 8
 class DeviceLock:
     """A lock that lets urgent passes go first."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, shared: bool = False) -> None:
+        """Make the lock of one device.
+
+        Args:
+            shared: whether an urgent pass may run beside the bulk pass that is on the device already, as on a CPU,
+                where waiting for it would take longer than both together; the next bulk pass waits.
+        """
         self._changed = threading.Condition()
-        self._held = False
+        self._shared = shared
+        self._bulk_held = False
+        self._urgent_held = False
         self._urgent_waiting = 0
         self._bulk_waiting = 0
         self._urgent_in_a_row = 0
@@ -28,11 +36,13 @@ class DeviceLock:
             self._changed.wait_for(self._urgent_may_go)
             self._urgent_waiting -= 1
             self._urgent_in_a_row += 1
-            self._held = True
+            self._urgent_held = True
         try:
             yield
         finally:
-            self._release()
+            with self._changed:
+                self._urgent_held = False
+                self._changed.notify_all()
 
     @contextmanager
     def bulk(self) -> Iterator[None]:
@@ -42,21 +52,22 @@ class DeviceLock:
             self._changed.wait_for(self._bulk_may_go)
             self._bulk_waiting -= 1
             self._urgent_in_a_row = 0
-            self._held = True
+            self._bulk_held = True
         try:
             yield
         finally:
-            self._release()
+            with self._changed:
+                self._bulk_held = False
+                self._changed.notify_all()
 
     def _urgent_may_go(self) -> bool:
-        owed_to_bulk = self._bulk_waiting > 0 and self._urgent_in_a_row >= URGENT_IN_A_ROW
-        return not self._held and not owed_to_bulk
+        in_the_way = self._urgent_held or (self._bulk_held and not self._shared)
+        return not in_the_way and not self._owed_to_bulk()
 
     def _bulk_may_go(self) -> bool:
-        owed_to_bulk = self._urgent_in_a_row >= URGENT_IN_A_ROW
-        return not self._held and (self._urgent_waiting == 0 or owed_to_bulk)
+        if self._bulk_held or self._urgent_held:
+            return False
+        return self._urgent_waiting == 0 or self._owed_to_bulk()
 
-    def _release(self) -> None:
-        with self._changed:
-            self._held = False
-            self._changed.notify_all()
+    def _owed_to_bulk(self) -> bool:
+        return self._bulk_waiting > 0 and self._urgent_in_a_row >= URGENT_IN_A_ROW

@@ -61,8 +61,9 @@ class DeviceProcess:
         self._stopped = threading.Event()
         self._incarnation = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns()}"
         wiring = process_wiring()
-        engines = EngineRegistry(wiring.models, pool=pool_of(self._queue), device=device_of(self._queue))
-        device_lock = DeviceLock()
+        device = device_of(self._queue)
+        engines = EngineRegistry(wiring.models, pool=pool_of(self._queue), device=device)
+        device_lock = DeviceLock(shared=device == "cpu")
         hang_timeout_s = wiring.settings.hang_timeout_s
         pipeline = PipelineRunner(engines, device_lock, black_box=self.black_box, hang_timeout_s=hang_timeout_s)
         worker = WorkerProcess(

@@ -7,29 +7,34 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
+from kombu import Queue
 from kombu.message import Message
 
 from app.broker.connections import broker_connection
 from app.broker.reconnecting_consumer import ReconnectingConsumer
 from app.broker.resting_publisher import RestingPublisher
-from app.domain.items import InputItem, ItemErrorCode, ItemFailed, ItemOutcome, ItemSucceeded
+from app.domain.items import InputItem, ItemErrorCode, ItemFailed, ItemOutcome
 from app.errors import BrokerUnavailable, ModelNotFound, NightshiftError
 from app.ports import RunStats
 from config.queues import sync_lane_queue
 from config.settings import Settings
 from workers.black_box import DevicePass
 from workers.device_lock import DeviceLock
-from workers.engines.base import DeviceLost
+from workers.engines.base import AnyEngine, DeviceLost
 from workers.engines.registry import EngineRegistry
 from workers.window_runner import DeviceLimits, WindowRunner
 
 log = structlog.get_logger(__name__)
 
 _UNUSABLE = {"error": {"code": ItemErrorCode.INTERNAL, "message": "the model cannot be used at present"}}
+
+
+MOST_TOGETHER = 16
+"""Requests that run as one window at most."""
 
 
 class SyncLaneServer(ReconnectingConsumer):
@@ -57,6 +62,7 @@ class SyncLaneServer(ReconnectingConsumer):
         self._pool = pool
         self._engines = engines
         self._device_lock = device_lock
+        self._queue: Queue | None = None
         self._open = threading.Event()
         self._open.set()
 
@@ -79,60 +85,92 @@ class SyncLaneServer(ReconnectingConsumer):
         """Close the connection for replies, once ``run`` has ended."""
         self._replies.close()
 
-    def get_consumers(self, Consumer: Callable[..., Any], channel: Any) -> list[Any]:  # noqa: ARG002, N803
+    def get_consumers(self, Consumer: Callable[..., Any], channel: Any) -> list[Any]:  # noqa: N803
         """One request at a time: what waits is better taken by another worker of the pool."""
-        queue = sync_lane_queue(self._pool)
-        return [Consumer(queues=[queue], on_message=self._on_message, accept=["json"], prefetch_count=1)]
+        self._queue = sync_lane_queue(self._pool)(channel)
+        return [Consumer(queues=[self._queue], on_message=self._on_message, accept=["json"], prefetch_count=1)]
 
     def _on_message(self, message: Message) -> None:
+        """Answer a request, and whatever else was taken from the queue with it."""
+        taken = [message]
+        while taken:
+            taken += self._serve(taken.pop(0))
+
+    def _serve(self, message: Message) -> list[Message]:
         """Answer, then acknowledge. A redelivered request killed a worker: it is dropped.
 
         One that waited past its time was dropped by the broker already.
-        """
-        if not message.delivery_info.get("redelivered"):
-            self._reply(message, self._answer(message.payload))
-        message.ack()
 
-    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Run a request; a bug it meets costs that request its answer, not the lane its thread.
+        Returns:
+            Requests that were taken from the queue and are still to be answered.
+        """
+        if _is_redelivered(message):
+            message.ack()
+            return []
+        waiting = self._waiting() if self._joins(message.payload) else []
+        companions = [each for each in waiting if _place(each) == _place(message) and not _is_redelivered(each)]
+        together = [message, *companions]
+        for each, reply in zip(together, self._answers([each.payload for each in together]), strict=True):
+            self._reply(each, reply)
+            each.ack()
+        return [each for each in waiting if each not in companions]
+
+    def _waiting(self) -> list[Message]:
+        """What waits in the queue, which means that every worker is busy: at most as much as may run together."""
+        waiting: list[Message] = []
+        while self._queue is not None and len(waiting) < MOST_TOGETHER - 1:
+            message = self._queue.get(no_ack=False, accept=["json"])
+            if message is None:
+                break
+            waiting.append(message)
+        return waiting
+
+    def _joins(self, request: dict[str, Any]) -> bool:
+        try:
+            return self._engine(request).joins_requests
+        except NightshiftError:  # said when it is answered
+            return False
+
+    def _answers(self, requests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Run requests of one model together; where that fails, each alone. A bug that a request meets costs it its
+        answer, not the lane its thread.
 
         Raises:
             DeviceLost: only a new process can go on.
         """
         try:
-            outcome = self._run(request)
+            return [_as_reply(outcome) for outcome in self._run(requests)]
         except DeviceLost:
             raise
         except NightshiftError as error:
-            log.warning("sync_request_failed", code=error.code, error=error.message)
-            return _UNUSABLE
+            log.warning("sync_request_failed", code=error.code, error=error.message, n_requests=len(requests))
         except Exception:
-            log.exception("sync_request_failed", code="internal")
-            return _UNUSABLE
-        if isinstance(outcome, ItemFailed):
-            return {"error": {"code": outcome.code, "message": outcome.message}}
-        return _as_reply(outcome)
+            log.exception("sync_request_failed", code="internal", n_requests=len(requests))
+        if len(requests) == 1:
+            return [_UNUSABLE]
+        return [self._answers([request])[0] for request in requests]
 
-    def _run(self, request: dict[str, Any]) -> ItemOutcome:
-        item = InputItem(index=0, custom_id="sync", body=request["body"], attempt=1)
+    def _run(self, requests: Sequence[dict[str, Any]]) -> list[ItemOutcome]:
         try:
-            engine = self._engines.engine(
-                model=request["model"], version=request["version"], endpoint=request["endpoint"]
-            )
+            engine = self._engine(requests[0])
         except ModelNotFound as problem:
-            return ItemFailed(0, ItemErrorCode.MODEL_NOT_FOUND, problem.message)
-        ends_at = time.monotonic() + request["timeout_s"]
+            return [ItemFailed(index, ItemErrorCode.MODEL_NOT_FOUND, problem.message) for index in range(len(requests))]
+        longest_s = max(request["timeout_s"] for request in requests)
+        ends_at = time.monotonic() + longest_s
         runner = WindowRunner(
             engine,
             hold_device=self._device_lock.urgent,
             should_stop=lambda: time.monotonic() > ends_at,
             stats=RunStats(),
-            limits=DeviceLimits(hang_timeout_s=max(request["timeout_s"], self._hang_timeout_s)),
+            limits=DeviceLimits(hang_timeout_s=max(longest_s, self._hang_timeout_s)),
             device_pass=self._device_pass,
         )
-        answered = runner.forward(engine.prepare([item]))
-        too_late = ItemFailed(0, ItemErrorCode.ITEM_TIMEOUT, "the deadline passed while the item ran")
-        return next(runner.finish(answered), too_late)
+        items = [InputItem(index, "sync", request["body"], attempt=1) for index, request in enumerate(requests)]
+        found = {outcome.index: outcome for outcome in runner.finish(runner.forward(engine.prepare(items)))}
+        return [found.get(item.index, _too_late(item.index)) for item in items]
+
+    def _engine(self, request: dict[str, Any]) -> AnyEngine:
+        return self._engines.engine(model=request["model"], version=request["version"], endpoint=request["endpoint"])
 
     def _reply(self, message: Message, reply: dict[str, Any]) -> None:
         properties = message.properties
@@ -148,7 +186,22 @@ class SyncLaneServer(ReconnectingConsumer):
             log.warning("sync_reply_lost", error=error.message)
 
 
-def _as_reply(outcome: ItemSucceeded) -> dict[str, Any]:
+def _is_redelivered(message: Message) -> bool:
+    return bool(message.delivery_info.get("redelivered"))
+
+
+def _place(message: Message) -> tuple[str, ...]:
+    """What two requests must share to run as one."""
+    return tuple(message.payload[name] for name in ("model", "version", "endpoint"))
+
+
+def _too_late(index: int) -> ItemFailed:
+    return ItemFailed(index, ItemErrorCode.ITEM_TIMEOUT, "the deadline passed while the item ran")
+
+
+def _as_reply(outcome: ItemOutcome) -> dict[str, Any]:
+    if isinstance(outcome, ItemFailed):
+        return {"error": {"code": outcome.code, "message": outcome.message}}
     return {
         "body": outcome.body.decode(),
         "input_tokens": outcome.input_tokens,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import MappingProxyType
@@ -15,6 +15,7 @@ from kombu import Consumer, Queue
 
 from app.broker.connections import broker_connection
 from app.broker.sync_client import KombuSyncLane
+from app.domain.items import InputItem
 from app.errors import (
     BrokerUnavailable,
     InvalidRequest,
@@ -140,6 +141,52 @@ def test_a_bug_on_one_request_leaves_the_lane_alive(
         assert _ask(lane, pool, "hello")["code"] == "internal"
 
     assert _ask(lane, pool, "hello") == "hello"
+
+
+@pytest.fixture
+def window_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many requests each window of echo held; its requests may join from now on."""
+    sizes: list[int] = []
+    prepare = EchoEngine.prepare
+
+    def counted(self: EchoEngine, items: Sequence[InputItem], *, on_oversize: str = "fail") -> Any:
+        sizes.append(len(items))
+        if len(items) > 1 and any(item.body["input"] == "stumble" for item in items):
+            raise ZeroDivisionError
+        return prepare(self, items, on_oversize=on_oversize)
+
+    monkeypatch.setattr(EchoEngine, "joins_requests", True)
+    monkeypatch.setattr(EchoEngine, "prepare", counted)
+    return sizes
+
+
+def _ask_while_busy(lane: KombuSyncLane, pool: str, texts: Sequence[str]) -> list[Any]:
+    """Keep the one worker busy, so that the requests for ``texts`` wait in the queue together."""
+    with ThreadPoolExecutor(max_workers=len(texts) + 1) as threads:
+        threads.submit(_ask, lane, pool, "keeps it busy", delay_s=1.0)
+        time.sleep(0.5)
+        return list(threads.map(lambda text: _ask(lane, pool, text), texts))
+
+
+def test_requests_that_wait_together_run_as_one_window(
+    serve: Any, lane: KombuSyncLane, pool: str, window_sizes: list[int]
+) -> None:
+    serve()
+    texts = [f"text {number}" for number in range(6)]
+
+    assert _ask_while_busy(lane, pool, texts) == texts
+    assert max(window_sizes) > 1
+    assert sum(window_sizes) == 7
+
+
+def test_a_bug_that_one_of_them_meets_costs_the_others_nothing(
+    serve: Any, lane: KombuSyncLane, pool: str, window_sizes: list[int]
+) -> None:
+    serve()
+    texts = ["one", "stumble", "two"]
+
+    assert _ask_while_busy(lane, pool, texts) == texts
+    assert max(window_sizes) > 1
 
 
 def test_without_a_worker_the_call_ends_at_its_deadline(lane: KombuSyncLane, pool: str) -> None:

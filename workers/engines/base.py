@@ -70,10 +70,14 @@ AnswerT = TypeVar("AnswerT")
 
 
 class Engine(ABC, Generic[WindowT, BatchT, AnswerT]):
-    """One loaded model. ``prepare`` and ``finish`` are thread-safe; one thread at a time calls ``forward``."""
+    """One loaded model. ``prepare`` and ``finish`` are thread-safe, on a CPU ``forward`` is too; on another device one
+    thread at a time calls it.
+    """
 
     uses_device: bool = True
     """False: ``forward`` needs no device, so nobody has to wait for it."""
+    joins_requests: bool = False
+    """Whether requests of several clients may run as one window, because each takes about as long as all."""
     window_items: int = 2048
     """Items prepared together at most: enough to sort by length, few enough for memory."""
 

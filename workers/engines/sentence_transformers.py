@@ -50,6 +50,8 @@ class EmbeddingWindow:
 class SentenceTransformersEngine(Engine[EmbeddingWindow, TokenBatch, NDArray[np.float32]]):
     """One model on one device."""
 
+    joins_requests = True
+
     def __init__(self, spec: ModelSpec, version: ModelVersion, *, device: str) -> None:
         """Load the model.
 

@@ -94,3 +94,17 @@ def test_the_device_has_one_user_at_a_time() -> None:
         thread.join(timeout=30)
 
     assert (inside, most_inside) == (0, 1)
+
+
+def test_on_a_shared_device_an_urgent_pass_runs_beside_a_bulk_pass_and_the_next_bulk_pass_waits() -> None:
+    lock = DeviceLock(shared=True)
+    queue = _Queue(lock)
+
+    with lock.bulk(), lock.urgent():
+        pass  # alone it would wait here for ever
+    with lock.urgent():
+        queue.add("bulk")
+        assert queue.order == []
+    queue.join()
+
+    assert queue.order == ["bulk"]
