@@ -113,6 +113,8 @@ class RunRequest:
     item_timeout_s: float | None = None
     """An item that keeps the device for longer fails as ``item_timeout``; a micro-batch may take the sum of its
     items. None for as long as it takes."""
+    on_turn: Callable[[], None] = lambda: None
+    """Called by the device's thread when the device is this run's, until all its items have run."""
 
 
 class ItemRunner(Protocol):

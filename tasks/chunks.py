@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from app import wiring
-from app.services.run_chunk import run_chunk as run
+from app.services.run_ahead import run_ahead
 from tasks.base import NightshiftTask
 from tasks.celery_app import app
 
 
 @app.task(name="nightshift.run_chunk", base=NightshiftTask)
 def run_chunk(*, chunk_id: int, grant: int) -> str:
-    """Run one granted chunk; never raises for a reason that lies in the data."""
+    """Run a granted chunk, and go on with those behind it; never raises for a reason that lies in the data."""
     del grant  # for the logs, to which the base class binds it
     worker = wiring.worker_process()
-    return run(
+    return run_ahead(
         wiring=wiring.process_wiring(),
         runner=worker.runner,
         chunk_id=chunk_id,

@@ -117,11 +117,25 @@ class BlackBox(DevicePass):
         """Make an empty box; see ``DevicePass``."""
         super().__init__(deaf_s=deaf_s)
         self.lane = DevicePass(deaf_s=deaf_s)
+        self._inherited: tuple[int, LastWords] | None = None
 
     def last_words(self, chunk_id: int) -> LastWords | None:
-        """What the process before this one was doing to a chunk when it ended; None where it was not its chunk."""
+        """What the process before this one was doing to a chunk when it ended; None where it was not its chunk.
+
+        It may have held two chunks, and the one that was not on the device may come first: what is known of the other
+        is kept until that one comes.
+        """
+        if self.pid != os.getpid():
+            return self._words_about(chunk_id)
+        inherited = self._inherited
+        if inherited is None or inherited[0] != chunk_id:
+            return None
+        self._inherited = None
+        return inherited[1]
+
+    def _words_about(self, chunk_id: int) -> LastWords | None:
         words = self._words
-        if words[_CHUNK] != chunk_id or self.pid == os.getpid():
+        if words[_CHUNK] != chunk_id:
             return None
         if self._lane_is_to_blame():
             return LastWords(cause=None, indexes=frozenset(), blames_the_chunk=False)
@@ -131,6 +145,9 @@ class BlackBox(DevicePass):
     def begin(self, chunk_id: int) -> None:
         """From now on notes are this process's, about this chunk."""
         words = self._words
+        if self.pid not in (0, os.getpid()):
+            earlier = self._words_about(words[_CHUNK])
+            self._inherited = None if earlier is None or words[_CHUNK] == chunk_id else (words[_CHUNK], earlier)
         words[_BUSY] = words[_CAUSE] = words[_N_ITEMS] = 0
         words[_N_OOM_KILLS] = count_oom_kills()
         words[_PID] = os.getpid()

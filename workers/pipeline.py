@@ -25,6 +25,7 @@ FIRST_WINDOW_ITEMS = 256
 WINDOW_CHARACTERS = 4_000_000
 INPUT_OVERHEAD_CHARACTERS = 256
 WINDOWS_WAITING = 1
+TURN_LOOK_S = 0.05
 HANG_TIMEOUT_S = 300.0
 
 
@@ -49,9 +50,12 @@ class PipelineRunner:
         self._device_lock = device_lock
         self._black_box = black_box
         self._hang_timeout_s = hang_timeout_s
+        self._turn = threading.Lock()
 
     def run(self, request: RunRequest) -> Iterator[ItemOutcome]:
         """Yield exactly one outcome per item, in any order; fewer only once ``should_stop()`` is true.
+
+        Of two runs at once the second prepares its first window and has the device when the first is done with it.
 
         Raises:
             DeviceLost: only a new process can go on.
@@ -62,7 +66,7 @@ class PipelineRunner:
         except ModelNotFound as problem:
             return _refuse_all(request.items, problem)
         limits = DeviceLimits(request.item_timeout_s, self._hang_timeout_s)
-        return _Run(engine, self._device_lock, request, limits, self._black_box).outcomes()
+        return _Run(engine, self._device_lock, request, limits, self._black_box, self._turn).outcomes()
 
 
 def _refuse_all(items: Iterable[InputItem], problem: ModelNotFound) -> Iterator[ItemOutcome]:
@@ -80,9 +84,11 @@ class _Run:
         request: RunRequest,
         limits: DeviceLimits,
         black_box: BlackBox | None,
+        turn: threading.Lock,
     ) -> None:
         self._engine = engine
         self._request = request
+        self._turn = turn
         self._closed = threading.Event()
         self._runner = WindowRunner(
             engine,
@@ -119,12 +125,27 @@ class _Run:
 
     def _forward_all(self) -> Iterator[AnsweredWindow]:
         try:
+            if self._takes_turn():
+                yield from self._forward_in_turn()
+        finally:
+            self._prepared.abandon()
+
+    def _takes_turn(self) -> bool:
+        """Wait until no other run has the device; False where this one is to stop before that."""
+        while not self._turn.acquire(timeout=TURN_LOOK_S):
+            if self._stopping():
+                return False
+        return True
+
+    def _forward_in_turn(self) -> Iterator[AnsweredWindow]:
+        try:
+            self._request.on_turn()
             for window in self._prepared:
                 yield self._runner.forward(window)
                 if self._stopping():
                     return
         finally:
-            self._prepared.abandon()
+            self._turn.release()
 
     def _stopping(self) -> bool:
         return self._closed.is_set() or self._request.should_stop()

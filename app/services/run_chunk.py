@@ -65,6 +65,8 @@ def run_chunk(
     holder: str,
     is_leaving: Callable[[], bool] = lambda: False,
     death_notes: DeathNotes | None = None,
+    is_ahead: bool = False,
+    when_read: Callable[[], None] = lambda: None,
 ) -> Ran:
     """Run a chunk that was granted to ``queue``.
 
@@ -72,6 +74,8 @@ def run_chunk(
         holder: this worker process's incarnation; another one on the same queue takes over what this leaves.
         is_leaving: whether this worker process was told to end; then what is not yet run goes to others.
         death_notes: what is known of the process that had this device before.
+        is_ahead: whether another chunk may still be on the device; what is noted there is that one's until then.
+        when_read: called as soon as all items are read, from another thread.
     """
     last_words = death_notes.last_words(chunk_id) if death_notes else None
     token = secrets.token_hex(8)
@@ -82,10 +86,10 @@ def run_chunk(
         return Ran.HANDED_BACK
     if claimed is None:
         return Ran.NOT_OURS
-    if death_notes:
+    if death_notes and not is_ahead:
         death_notes.begin(chunk_id)
     job, chunk = claimed
-    attempt = _Attempt(wiring, runner, job, chunk, token, is_leaving, last_words)
+    attempt = _Attempt(wiring, runner, job, chunk, token, is_leaving, last_words, death_notes, when_read)
     try:
         return attempt.run()
     except LeaseLost:
@@ -134,6 +138,8 @@ class _Attempt:
         token: str,
         is_leaving: Callable[[], bool],
         last_words: LastWords | None,
+        death_notes: DeathNotes | None,
+        when_read: Callable[[], None],
     ) -> None:
         self._wiring = wiring
         self._settings = wiring.settings
@@ -143,6 +149,9 @@ class _Attempt:
         self._token = token
         self._is_leaving = is_leaving
         self._suspects = last_words.indexes if last_words else frozenset()
+        self._death_notes = death_notes
+        self._when_read = when_read
+        self._started_s = time.monotonic()
         self._commit = ChunkCommit(wiring.database, job=job, chunk=chunk, token=token, lease_s=wiring.settings.lease_s)
         self._log = log.bind(job_id=job.id, chunk_id=chunk.id, attempt=chunk.attempt)
 
@@ -180,7 +189,6 @@ class _Attempt:
         return self._chunk.worker_deaths >= self._settings.max_worker_deaths
 
     def _compute(self, lease: LeaseKeeper) -> Ran:
-        started_s = time.monotonic()
         context = LineContext(self._job.dialect, self._job.id, self._job.model_version)
         results = ChunkResults(context, self._job.max_attempts)
         stats = RunStats()
@@ -191,22 +199,25 @@ class _Attempt:
         if stop is Stop.LEASE_LOST:
             return Ran.LEASE_LOST
         if results.n_items == self._chunk.n_items:
-            self._finish(results, stats, started_s)
+            self._finish(results, stats)
             return Ran.DONE
         if stop is None:
             raise RuntimeError(f"the engine gave outcomes for {results.n_items} of {self._chunk.n_items} items")
         self._log.info("chunk_stopped", stop=stop, n_done=results.n_items, n_items=self._chunk.n_items)
         if not results.n_items:
             return self._leave_untouched()
-        self._finish(results, stats, started_s, rest=results.without_outcome(self._spans()))
+        self._finish(results, stats, rest=results.without_outcome(self._spans()))
         return Ran.CUT_SHORT
 
-    def _finish(
-        self, results: ChunkResults, stats: RunStats, started_s: float, *, rest: Sequence[ItemSpan] = ()
-    ) -> None:
+    def _on_turn(self) -> None:
+        self._started_s = time.monotonic()
+        if self._death_notes:
+            self._death_notes.begin(self._chunk.id)
+
+    def _finish(self, results: ChunkResults, stats: RunStats, *, rest: Sequence[ItemSpan] = ()) -> None:
+        run_s = time.monotonic() - self._started_s
         prefix = f"parts/{self._job.tenant_id}/{self._job.id}/{self._chunk.id}-{self._chunk.attempt}-{self._token}"
         parts = results.upload(self._wiring.storage, key_prefix=prefix)
-        run_s = time.monotonic() - started_s
         self._commit.done(
             outcome=results.outcome(device_s=stats.device_s, n_left=len(rest)),
             parts=parts,
@@ -240,6 +251,7 @@ class _Attempt:
                 stats=stats,
                 on_oversize=self._job.on_oversize,
                 item_timeout_s=self._job.item_timeout_s,
+                on_turn=self._on_turn,
             )
             yield from self._runner.run(request)
         yield from refused
@@ -251,6 +263,7 @@ class _Attempt:
                 refused.append(read.item)
             else:
                 yield read.item
+        self._when_read()
 
     def _convicted(self, results: ChunkResults) -> Iterator[ItemOutcome]:
         """The one item on which workers died again and again."""

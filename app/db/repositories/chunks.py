@@ -127,6 +127,18 @@ class Chunks:
         )
         return _chunk(claimed[0]) if claimed else None
 
+    def next_granted(self, queue: str, *, behind: int) -> int | None:
+        """The chunk that was published to ``queue`` first and not claimed yet, where it is of the job of ``behind``."""
+        job_id = select(chunks.c.job_id).where(chunks.c.id == behind).scalar_subquery()
+        query = (
+            select(chunks.c.id, chunks.c.job_id == job_id)
+            .where(chunks.c.queue == queue, chunks.c.state == ChunkState.GRANTED)
+            .order_by(chunks.c.granted_at, chunks.c.id)
+            .limit(1)
+        )
+        row = self._connection.execute(query).one_or_none()
+        return row[0] if row is not None and row[1] else None
+
     def renew(self, chunk_id: int, *, token: str, lease_s: float) -> tuple[JobState, str | None] | None:
         """Keep a lease, and see how its job stands.
 

@@ -247,3 +247,16 @@ def test_an_item_that_kills_is_blamed_even_if_a_request_was_answered_before(
     words = box.last_words(CHUNK)
     assert words is not None
     assert (words.indexes, words.blames_the_chunk) == ({3}, True)
+
+
+def test_what_is_known_of_the_second_of_two_chunks_is_kept_while_the_first_is_taken_over(
+    box: BlackBox, fork: Callable[[Callable[[BlackBox], None]], Child]
+) -> None:
+    fork(_die_on([3, 4])).ended_by()
+    box.begin(CHUNK + 1)
+
+    words = box.last_words(CHUNK)
+
+    assert words is not None
+    assert words.indexes == {3, 4}
+    assert box.last_words(CHUNK) is None

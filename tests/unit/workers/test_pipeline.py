@@ -253,6 +253,52 @@ def test_device_time_is_counted() -> None:
     assert 0.15 <= stats.device_s < 2
 
 
+def test_of_two_runs_at_once_the_second_has_the_device_when_the_first_is_done_with_it() -> None:
+    runner = _runner(EchoEngine())
+    order: list[str] = []
+
+    def run(name: str) -> None:
+        items = [InputItem(i, "x", {"input": "x", "echo": {"delay_s": 0.05}}, 1) for i in range(5)]
+        request = RunRequest(
+            endpoint="/v1/x",
+            model="m",
+            version="v",
+            items=items,
+            should_stop=lambda: False,
+            stats=RunStats(),
+            on_turn=lambda: order.append(f"{name} begins"),
+        )
+        assert sum(1 for _ in runner.run(request)) == 5
+        order.append(f"{name} is finished")
+
+    threads = [threading.Thread(target=run, args=(name,)) for name in ("one", "another")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    first = order[0].split()[0]
+    assert order.index(f"{first} is finished") in {1, 2}
+    assert _pipeline_threads() == []
+
+
+def test_a_run_that_waits_for_the_device_can_be_stopped() -> None:
+    runner = _runner(EchoEngine())
+    stop = threading.Event()
+    arguments: dict[str, Any] = {"endpoint": "/v1/x", "model": "m", "version": "v", "stats": RunStats()}
+    slow = [InputItem(0, "x", {"input": "x", "echo": {"delay_s": 60}}, 1)]
+    holds = runner.run(RunRequest(items=slow, should_stop=stop.is_set, **arguments))
+    thread = threading.Thread(target=lambda: list(holds))
+    thread.start()
+    time.sleep(0.2)
+
+    assert list(runner.run(RunRequest(items=_items(["y"]), should_stop=lambda: True, **arguments))) == []
+
+    stop.set()
+    thread.join(timeout=5)
+    assert _pipeline_threads() == []
+
+
 def test_windows_are_bounded_by_size_as_well_as_by_number() -> None:
     items = _items(["x" * (WINDOW_CHARACTERS // 3)] * 10 + ["y"] * 700)
 
