@@ -20,6 +20,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from app.db.repositories.device_use import DeviceUse
 from app.db.repositories.measurements import Distribution, Measurements
 from app.db.session import Database
 from app.errors import NightshiftError
@@ -30,6 +31,7 @@ log = structlog.get_logger(__name__)
 # Counting all rows is no work for every scrape of every scraper.
 CACHED_S = 10.0
 TAKE_OVER_S = 5.0
+IDLE_WITHIN_S = 600.0
 CHUNK_BOUNDS_S = (0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300)
 WAIT_BOUNDS_S = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14_400, 86_400)
 REQUEST_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -76,7 +78,7 @@ class WorkCollector(Collector):
         up = GaugeMetricFamily("nightshift_database_up", "Whether Postgres answered this scrape")
         try:
             with self._database.begin() as connection:
-                found = list(_work_metrics(Measurements(connection)))
+                found = [*_work_metrics(Measurements(connection)), _idle(DeviceUse(connection))]
         except NightshiftError as error:
             log.warning("metrics_without_database", reason=error.message)
             found = []
@@ -107,6 +109,15 @@ def _work_metrics(measured: Measurements) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "nightshift_dead_letters", "Messages the broker gave up on", value=measured.count_dead_letters()
     )
+
+
+def _idle(use: DeviceUse) -> Metric:
+    family = GaugeMetricFamily(
+        "nightshift_device_idle_ratio",
+        "Of the time in which a queue had work, what its device did not compute; by chunks of the last ten minutes",
+        labels=["queue"],
+    )
+    return _labelled(family, use.idle_shares(within_s=IDLE_WITHIN_S))
 
 
 def _queue_metrics(measured: Measurements) -> Iterator[Metric]:

@@ -146,6 +146,11 @@ class Settings:
         default=("cpu.0",),
         read=_queues,
     )
+    cache_dir: Path = _variable(
+        "Folder of a device worker for what it measures once on its machine; may be emptied at any time",
+        default=Path.home() / ".cache" / "nightshift",
+        read=_path,
+    )
     models_file: Path = _variable(
         "The models served (YAML)", default=Path(__file__).with_name("models.yaml"), read=_path
     )

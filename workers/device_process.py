@@ -22,6 +22,7 @@ from workers.black_box import BlackBox
 from workers.device_lock import DeviceLock
 from workers.engines.base import DeviceLost, ModelUnloadable
 from workers.engines.registry import EngineRegistry
+from workers.engines.tuning import PassSizes
 from workers.leaving import Leaving
 from workers.memory import offer_to_be_killed_first
 from workers.pinning import device_of
@@ -32,6 +33,8 @@ BEATS_PER_SILENCE = 5
 """Heartbeats within the time after which a silent worker is taken for dead."""
 LOOK_EVERY_S = 0.25
 EXIT_DEVICE_LOST = 70
+CACHED_SIZES = "pass-sizes"
+"""Folder of the cache."""
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +65,12 @@ class DeviceProcess:
         self._incarnation = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns()}"
         wiring = process_wiring()
         device = device_of(self._queue)
-        engines = EngineRegistry(wiring.models, pool=pool_of(self._queue), device=device)
+        engines = EngineRegistry(
+            wiring.models,
+            pool=pool_of(self._queue),
+            device=device,
+            pass_sizes=PassSizes(wiring.settings.cache_dir / CACHED_SIZES),
+        )
         device_lock = DeviceLock(shared=device == "cpu")
         hang_timeout_s = wiring.settings.hang_timeout_s
         pipeline = PipelineRunner(engines, device_lock, black_box=self.black_box, hang_timeout_s=hang_timeout_s)

@@ -151,3 +151,35 @@ def test_a_scrape_without_a_database_says_just_that() -> None:
     database = Database.connect("postgresql+psycopg2://nobody@127.0.0.1:1/none", connect_timeout_s=1)
     (only,) = WorkCollector(database).collect()
     assert [(sample.name, sample.value) for sample in only.samples] == [("nightshift_database_up", 0.0)]
+
+
+def test_the_idle_share_of_a_device_counts_the_time_in_which_its_queue_had_work(
+    wiring: Wiring, tenant_id: str, scrape: Callable[[], Samples]
+) -> None:
+    queue = f"cpu.{int(time.time()) % 900 + 100}"
+    request = JobRequest(dialect=Dialect.NATIVE, endpoint="/v1/echo", model="echo", inputs=("x",))
+    job_id = submit_job(wiring=wiring, tenant_id=tenant_id, request=request).job.id
+    with wiring.database.begin() as connection:
+        for ordinal, (begins_s, ends_s, device_s) in enumerate([(60, 50, 8.0), (55, 40, 8.0), (30, 20, 7.0)]):
+            connection.execute(
+                chunks.insert().values(
+                    tenant_id=tenant_id,
+                    job_id=job_id,
+                    ordinal=ordinal,
+                    state="done",
+                    byte_start=0,
+                    byte_end=1,
+                    first_index=0,
+                    n_items=1,
+                    n_succeeded=1,
+                    estimated_tokens=1,
+                    estimated_s=1.0,
+                    queue=queue,
+                    device_s=device_s,
+                    granted_at=func.now() - timedelta(seconds=begins_s),
+                    finished_at=func.now() - timedelta(seconds=ends_s),
+                )
+            )
+
+    # It had work from 60 to 40 and from 30 to 20 seconds ago, and computed for 23 of these 30 seconds.
+    assert scrape()["nightshift_device_idle_ratio", (("queue", queue),)] == pytest.approx(1 - 23 / 30, abs=0.01)

@@ -9,18 +9,23 @@ from app.errors import ModelNotFound, NightshiftError
 from config.models import ModelSpec, ModelVersion
 from workers.engines.base import AnyEngine, ModelUnloadable
 from workers.engines.echo import EchoEngine
+from workers.engines.tuning import NOT_MEASURED, PassSizes
 
 
 class EngineRegistry:
     """Loads and keeps engines. Thread-safe; whoever asks while a model loads waits for that model, and for no other."""
 
-    def __init__(self, models: Mapping[str, ModelSpec], *, pool: str, device: str) -> None:
+    def __init__(
+        self, models: Mapping[str, ModelSpec], *, pool: str, device: str, pass_sizes: PassSizes = NOT_MEASURED
+    ) -> None:
         """Know the models without loading any.
 
         Args:
             pool: the kind of worker this process is; models of other pools are refused.
             device: ``cpu`` or ``cuda:0``.
+            pass_sizes: where engines find, or keep, how many tokens a pass should hold.
         """
+        self._pass_sizes = pass_sizes
         self._models = models
         self._pool = pool
         self._device = device
@@ -69,11 +74,13 @@ class EngineRegistry:
         key = (spec.alias, version)
         with self._loading[key]:
             if key not in self._engines:
-                self._engines[key] = _load(spec, spec.versions[version], device=self._device)
+                self._engines[key] = _load(
+                    spec, spec.versions[version], device=self._device, pass_sizes=self._pass_sizes
+                )
             return self._engines[key]
 
 
-def _load(spec: ModelSpec, version: ModelVersion, *, device: str) -> AnyEngine:
+def _load(spec: ModelSpec, version: ModelVersion, *, device: str, pass_sizes: PassSizes) -> AnyEngine:
     """Load a model; whatever its library raises means that the installation is at fault, and no item."""
     if spec.engine == "echo":
         return EchoEngine()
@@ -81,10 +88,13 @@ def _load(spec: ModelSpec, version: ModelVersion, *, device: str) -> AnyEngine:
         # torch takes a second to import, and a worker that only echoes never needs it.
         from workers.engines.sentence_transformers import SentenceTransformersEngine  # noqa: PLC0415
 
-        return SentenceTransformersEngine(spec, version, device=device)
+        engine = SentenceTransformersEngine(spec, version, device=device)
+        engine.settle_pass_size(pass_sizes)
     except NightshiftError:
         raise
     except Exception as error:
         what = f"{type(error).__name__}: {error}"
         message = f"{spec.alias}, version {version.name}, cannot be loaded on {device}: {what}; check the models file"
         raise ModelUnloadable(message) from error
+    else:
+        return engine

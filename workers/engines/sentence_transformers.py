@@ -21,11 +21,15 @@ from workers.engines.embedding_request import EmbeddingRequest, embedding_respon
 from workers.engines.int8 import quantise_linears
 from workers.engines.packed_linear import pack_linears
 from workers.engines.token_batches import TokenBatch, cut_by_budget
+from workers.engines.tuning import PassSizes
 
-# One core, nn.Linear, short texts: 512 and 1024 were level, 256 and 2048 a few per cent slower, 4096 15 %.
 TOKENS_PER_PASS_CPU = 512
-# A guess: not measured on a GPU yet.
 TOKENS_PER_PASS_CUDA = 65_536
+"""Taken where nothing was measured; ``settle_pass_size`` finds out what is best."""
+PASS_SIZES_CPU = (256, 512, 1024, 2048)
+PASS_SIZES_CUDA = tuple(1 << power for power in range(13, 19))
+TRIAL_ROW_TOKENS = 32
+"""Length of a row while sizes are measured: a short text, of which there are the most rows in a pass."""
 
 
 @dataclass(slots=True)
@@ -61,6 +65,7 @@ class SentenceTransformersEngine(Engine[EmbeddingWindow, TokenBatch, NDArray[np.
             ModelUnloadable: the files are missing, or this version cannot run on the device.
         """
         self._alias = spec.alias
+        self._names = (spec.alias, version.name, str(version.package), str(version.path), version.precision)
         self._max_tokens = spec.max_input_tokens
         self._model = _load(version, device=device)
         self._device = torch.device(device)
@@ -69,7 +74,23 @@ class SentenceTransformersEngine(Engine[EmbeddingWindow, TokenBatch, NDArray[np.
         self._vocabulary_size = self._tokenizer.get_vocab_size()
         on_cuda = self._device.type == "cuda"
         self.tokens_per_pass = max(TOKENS_PER_PASS_CUDA if on_cuda else TOKENS_PER_PASS_CPU, self._max_tokens)
-        self.window_items = 16_384 if on_cuda else 2048
+        self.window_items = 4096 if on_cuda else 2048
+
+    def settle_pass_size(self, sizes: PassSizes) -> None:
+        """Take as many tokens a pass as this machine runs best, which the first start measures."""
+        on_cuda = self._device.type == "cuda"
+        what = torch.cuda.get_device_name(self._device) if on_cuda else torch.backends.cpu.get_cpu_capability()
+        candidates = [size for size in (PASS_SIZES_CUDA if on_cuda else PASS_SIZES_CPU) if size >= self._max_tokens]
+        names = [*self._names, what, str(torch.get_num_threads()), torch.__version__]
+        self.tokens_per_pass = sizes.best(names=names, candidates=candidates, run=self._trial) or self.tokens_per_pass
+
+    def _trial(self, n_tokens: int) -> int:
+        """Run a pass of about so many tokens; returns how many they were."""
+        row = [0] * min(TRIAL_ROW_TOKENS, self._max_tokens)
+        n_rows = max(1, n_tokens // len(row))
+        batch = TokenBatch(rows=range(n_rows), positions=range(n_rows), token_ids=[row] * n_rows)
+        self.forward(batch, should_stop=lambda: False)
+        return batch.n_tokens
 
     def prepare(self, items: Sequence[InputItem], *, on_oversize: str = "fail") -> EmbeddingWindow:
         """Check all bodies, tokenise all texts in one call, cut by the token budget."""
@@ -104,15 +125,18 @@ class SentenceTransformersEngine(Engine[EmbeddingWindow, TokenBatch, NDArray[np.
         ids, mask = batch.padded()
         try:
             with torch.inference_mode():
-                features = {
-                    "input_ids": torch.from_numpy(ids).to(self._device),
-                    "attention_mask": torch.from_numpy(mask).to(self._device),
-                }
+                features = {"input_ids": self._on_device(ids), "attention_mask": self._on_device(mask)}
                 embeddings: torch.Tensor = self._model(features)["sentence_embedding"]
                 vectors: NDArray[np.float32] = embeddings.float().cpu().numpy()
         except RuntimeError as error:
             raise _named(error, batch) from error
         return vectors
+
+    def _on_device(self, values: NDArray[np.int64]) -> torch.Tensor:
+        on_host = torch.from_numpy(values)
+        if self._device.type == "cpu":
+            return on_host
+        return on_host.pin_memory().to(self._device, non_blocking=True)
 
     def finish(
         self,
