@@ -6,7 +6,7 @@ STACK  := $(PY) docker/local/nightshift_local
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev up down ps logs demo test unit chaos soak bench gpu-test gpu-bench lint typecheck imports format lock clean
+.PHONY: help venv venv-dev up down ps logs demo test unit chaos soak bench bench-peers gpu-test gpu-bench lint typecheck imports format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ soak: venv-dev ## Kill a random process every few seconds (make soak MINUTES=10)
 
 bench: venv-dev ## Measure this machine beside bare encode (make bench BENCH_ARGS='--only short')
 	@PYTHONPATH=docker/local:tests $(PY) -m tests.bench $(BENCH_ARGS)
+
+bench-peers: venv-dev ## Measure against infinity and Ray Data, each installed into the user's cache
+	@PYTHONPATH=docker/local:tests $(PY) -m tests.bench.peers $(BENCH_ARGS)
 
 gpu-test: venv-dev ## Run the tests that need a CUDA device
 	@PYTHONPATH=docker/local:tests $(PY) -m pytest tests/gpu -m gpu $(PYTEST_ARGS)

@@ -58,7 +58,7 @@ def measure_embeddings(
     wanted: Vectors = np.empty((0, 0), np.float32)
     on_cpu = bed.stack is not None and bare.device.type == "cpu"
     queues = bed.cpu_queues if on_cpu else []
-    _run_job(bed.api, source, target)  # the workers have met every shape by now
+    run_job(bed.api, source, target)  # the workers have met every shape by now
     with engines_alone(source, queues, bed.settings.models_file) if on_cpu else nullcontext() as alone:
         for number in range(1, n_rounds + 1):
             _take_turn(bed, source, target, turns, alone, n_workers=len(queues))
@@ -74,7 +74,7 @@ def warm_up(bed: Bed, texts: Sequence[str]) -> None:
     """One job before the clock runs: by then every worker has loaded the model, and its rate has been measured."""
     source = bed.folder / "warm-up.jsonl"
     write_input(source, texts)
-    _run_job(bed.api, source, bed.folder / "warm-up-vectors.jsonl")
+    run_job(bed.api, source, bed.folder / "warm-up-vectors.jsonl")
 
 
 def load_bare() -> SentenceTransformer:
@@ -108,7 +108,7 @@ def run_texts(api: Api, file_id: str) -> dict[str, Any]:
 
 
 def _take_turn(bed: Bed, source: Path, target: Path, turns: _Turns, alone: Alone | None, *, n_workers: int) -> None:
-    whole_s, run_s, job = _run_job(bed.api, source, target)
+    whole_s, run_s, job = run_job(bed.api, source, target)
     turns.job.append(whole_s)
     turns.run.append(run_s)
     if alone is not None:
@@ -117,7 +117,7 @@ def _take_turn(bed: Bed, source: Path, target: Path, turns: _Turns, alone: Alone
         turns.roof.append(alone.seconds("roof"))
 
 
-def _run_job(api: Api, source: Path, target: Path) -> tuple[float, float, dict[str, Any]]:
+def run_job(api: Api, source: Path, target: Path) -> tuple[float, float, dict[str, Any]]:
     """From a file on disk to result lines on disk; seconds of all of it, seconds from POST to the end, the job."""
     started_s = time.perf_counter()
     file_id = api.upload(source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -82,7 +83,9 @@ class SentenceTransformersEngine(Engine[EmbeddingWindow, TokenBatch, NDArray[np.
         what = torch.cuda.get_device_name(self._device) if on_cuda else torch.backends.cpu.get_cpu_capability()
         candidates = [size for size in (PASS_SIZES_CUDA if on_cuda else PASS_SIZES_CPU) if size >= self._max_tokens]
         names = [*self._names, what, str(torch.get_num_threads()), torch.__version__]
-        self.tokens_per_pass = sizes.best(names=names, candidates=candidates, run=self._trial) or self.tokens_per_pass
+        clock = time.perf_counter if on_cuda else time.process_time
+        found = sizes.best(names=names, candidates=candidates, run=self._trial, clock=clock)
+        self.tokens_per_pass = found or self.tokens_per_pass
 
     def _trial(self, n_tokens: int) -> int:
         """Run a pass of about so many tokens; returns how many they were."""

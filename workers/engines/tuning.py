@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 GOOD_ENOUGH = 0.97
 """Share of the best rate from which a smaller pass is preferred."""
 N_TURNS = 3
+SHORTEST_S = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +34,21 @@ class PassSizes:
     folder: Path | None
     """None: nothing is measured, engines keep their default."""
 
-    def best(self, *, names: Sequence[str], candidates: Sequence[int], run: Callable[[int], int]) -> int | None:
+    def best(
+        self,
+        *,
+        names: Sequence[str],
+        candidates: Sequence[int],
+        run: Callable[[int], int],
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> int | None:
         """The best size of a pass, from an earlier start or measured now; None where nothing is measured.
 
         Args:
             names: everything that the answer depends on: model, version, device, libraries.
             candidates: tokens of a pass, ascending.
             run: takes one pass of about so many tokens and returns how many they were.
+            clock: seconds; on a CPU the process's own, which what else the machine does hardly touches.
         """
         if self.folder is None:
             return None
@@ -47,7 +56,7 @@ class PassSizes:
         kept = _read(path)
         if kept in candidates:
             return kept
-        rates = measure_rates(candidates, run)
+        rates = measure_rates(candidates, run, clock)
         best = smallest_good(rates)
         log.info("pass_size_measured", names=list(names), tokens_per_pass=best, rates=rates)
         _keep(path, {"tokens_per_pass": best, "tokens_per_s": rates, "names": list(names)})
@@ -58,13 +67,13 @@ NOT_MEASURED = PassSizes(None)
 """For tests and tools: engines keep their default."""
 
 
-def measure_rates(candidates: Sequence[int], run: Callable[[int], int]) -> dict[int, float]:
+def measure_rates(candidates: Sequence[int], run: Callable[[int], int], clock: Callable[[], float]) -> dict[int, float]:
     """Tokens per second of each size, by its fastest pass; sizes that do not fit on the device are left out.
 
     Sizes take turns, so that what else the machine does slows down all of them.
     """
     fitting = _fitting(candidates, run)
-    turns = [{size: _rate_of(run, size) for size in fitting} for _ in range(N_TURNS)]
+    turns = [{size: _rate_of(run, size, clock) for size in fitting} for _ in range(N_TURNS)]
     return {size: max(turn[size] for turn in turns) for size in fitting}
 
 
@@ -92,10 +101,10 @@ def smallest_good(rates: Mapping[int, float]) -> int:
     return min(size for size, rate in rates.items() if rate >= GOOD_ENOUGH * best)
 
 
-def _rate_of(run: Callable[[int], int], size: int) -> float:
-    started_s = time.perf_counter()
+def _rate_of(run: Callable[[int], int], size: int, clock: Callable[[], float]) -> float:
+    started_s = clock()
     n_tokens = run(size)
-    return n_tokens / (time.perf_counter() - started_s)
+    return n_tokens / max(clock() - started_s, SHORTEST_S)
 
 
 def _read(path: Path) -> int | None:
