@@ -73,6 +73,8 @@ class WorkQueue:
     def put(self, job: QueuedJob) -> None:
         """A job may run, and this is what its row says now."""
         known = self._places.get(job.id)
+        if known is not None and known.job == job and known.is_admitted == job.is_admitted:
+            return
         if known is not None and _is_same_but_for_tokens(known, job):
             self._tenants[job.tenant_id].places.resize(known, job)
             self._changed.add(job.tenant_id)

@@ -32,6 +32,8 @@ CHUNKS_PER_WORKER = 2
 """One runs and one waits behind it; more would decide too early who is next."""
 WHOLE_READ_S = 60.0
 """How often the picture is read anew, whatever seems to have changed."""
+RECOUNT_S = 600.0
+"""How often what is left of jobs is counted from their chunks, which takes a second where a million wait."""
 
 Waves = dict[str, list[Grant]]
 """What is to be published, by job."""
@@ -67,6 +69,7 @@ class ChunkGranter:
         self._horizon: int | None = None
         self._pools: frozenset[str] = frozenset()
         self._whole_read_due_s = 0.0
+        self._recount_due_s = 0.0
         self._charges: dict[int, _Charge] = {}
 
     def grant(self, connection: Connection, workers: Sequence[LiveWorker]) -> Waves:
@@ -88,6 +91,7 @@ class ChunkGranter:
 
     def _follow_rows(self, connection: Connection, pools: frozenset[str]) -> None:
         queued = QueuedJobs(connection)
+        self._recount(queued)
         horizon = queued.horizon()
         if self._horizon is None or pools != self._pools or time.monotonic() >= self._whole_read_due_s:
             self._pools = pools
@@ -96,9 +100,13 @@ class ChunkGranter:
             self._read_changes(connection, queued, since=self._horizon)
         self._horizon = horizon
 
+    def _recount(self, queued: QueuedJobs) -> None:
+        if time.monotonic() >= self._recount_due_s:
+            self._recount_due_s = time.monotonic() + RECOUNT_S
+            for job_id in queued.recount():
+                log.warning("job_recounted", job_id=job_id)
+
     def _read_all(self, connection: Connection, queued: QueuedJobs) -> None:
-        for job_id in queued.recount():
-            log.warning("job_recounted", job_id=job_id)
         self._queue.change_quotas(tenant_quotas(connection, self._settings))
         jobs = queued.all()
         for job_id in set(self._queue.job_ids) - {job.id for job in jobs}:
