@@ -94,10 +94,11 @@ class TenantUse:
     """What a tenant uses now, of what its quota limits."""
 
     running_jobs: int = 0
+    """Jobs that were admitted and have not ended."""
     live_chunks: int = 0
     """Chunks with workers: published to a device or running."""
     enqueued_tokens: int = 0
-    """Estimated tokens of planned jobs that have not run yet."""
+    """Estimated tokens of these jobs that have not run yet."""
     stored_bytes: int = 0
     """Bytes of files, inline inputs and results that are kept."""
 

@@ -59,6 +59,11 @@ class WorkQueue:
         """Jobs that had nothing ready when their turn came; ask again with every look."""
         return frozenset(self._idle)
 
+    @property
+    def runnable_jobs(self) -> list[str]:
+        """Jobs that no cap on jobs or tokens keeps back and that may have something ready."""
+        return [job_id for job_id, place in self._places.items() if place.may_run and not place.is_idle]
+
     # -- what is the case
 
     def change_quotas(self, quotas: TenantQuotas) -> None:

@@ -35,6 +35,11 @@ WHOLE_READ_S = 60.0
 RECOUNT_S = 600.0
 """How often what is left of jobs is counted from their chunks, which takes a second where a million wait."""
 
+VAIN_QUESTIONS = 20
+"""After so many jobs in a row that had nothing ready, all the others are asked at once."""
+MOST_VAIN_QUESTIONS = 100
+"""In one look; the rest comes with the next."""
+
 Waves = dict[str, list[Grant]]
 """What is to be published, by job."""
 
@@ -144,15 +149,25 @@ class ChunkGranter:
 
     def _fill(self, connection: Connection, pool: str, slots: Sequence[str], waves: Waves) -> None:
         dispatching, free, rates = Dispatching(connection), list(reversed(slots)), Workers(connection).rates()
-        while free and (job := self._queue.next(pool)) is not None:
+        n_vain = 0
+        while free and n_vain < MOST_VAIN_QUESTIONS and (job := self._queue.next(pool)) is not None:
             may_run = self._queue.is_admitted(job.id) or dispatching.admit(job.id)
             granted = dispatching.grant_next(job.id, free[-1]) if may_run else None
             if granted is None:
-                self._queue.has_nothing_ready(job.id)
+                n_vain += 1
+                self._pass_over(dispatching, job.id, ask_all=n_vain % VAIN_QUESTIONS == 0)
                 continue
             free.pop()
             waves[job.id].append(granted.grant)
             self._book(job, pool, granted, rates.get((job.model or "", job.model_version or "", pool)))
+
+    def _pass_over(self, dispatching: Dispatching, job_id: str, *, ask_all: bool) -> None:
+        """A job had nothing ready; where that was so of many, find all who have not with one question."""
+        self._queue.has_nothing_ready(job_id)
+        if ask_all:
+            asked = self._queue.runnable_jobs
+            for other_id in set(asked) - set(dispatching.ready_among(asked)):
+                self._queue.has_nothing_ready(other_id)
 
     def _book(self, job: QueuedJob, pool: str, granted: Granted, tokens_per_s: float | None) -> None:
         cost_s = granted.estimated_tokens / tokens_per_s if tokens_per_s else granted.planned_s

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Connection, Integer, cast, func, or_, select, true, update
+from sqlalchemy import ARRAY, Connection, Integer, Text, any_, cast, func, or_, select, true, update
 from sqlalchemy.sql import ColumnElement
 
 from app.db.repositories.chunk_changes import change_chunks
@@ -78,7 +78,8 @@ class Dispatching:
     def ready_among(self, job_ids: Collection[str]) -> Sequence[str]:
         """Those of some jobs that have a chunk which may run now."""
         one = select(chunks.c.id).where(chunks.c.job_id == jobs.c.id, *_IS_READY).limit(1).lateral()
-        query = select(jobs.c.id).join(one, true()).where(jobs.c.id.in_(job_ids))
+        asked = cast(list(job_ids), ARRAY(Text))
+        query = select(jobs.c.id).join(one, true()).where(jobs.c.id == any_(asked))
         return self._connection.execute(query).scalars().all()
 
     def admit(self, job_id: str) -> bool:

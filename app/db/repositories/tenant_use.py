@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, select, union_all
 
 from app.db.tables import chunks, files, jobs, result_parts
-from app.domain.states import LIVE_CHUNK_STATES, ChunkState, JobState
+from app.domain.states import RUNNABLE_JOB_STATES, ChunkState
 from app.domain.tenants import TenantUse
 
 _WITH_WORKERS = (ChunkState.GRANTED, ChunkState.RUNNING)
@@ -22,8 +22,8 @@ class TenantUses:
 
     def of(self, tenant_ids: Sequence[str]) -> dict[str, TenantUse]:
         """What each of these tenants uses now."""
-        n_running = self._by_tenant(_running_jobs(tenant_ids))
-        n_chunks, n_tokens = self._live_chunks(tenant_ids)
+        n_chunks = self._by_tenant(_chunks_with_workers(tenant_ids))
+        n_running, n_tokens = self._admitted(tenant_ids)
         n_bytes = self._by_tenant(_stored_bytes(tenant_ids))
         return {
             tenant_id: TenantUse(
@@ -38,26 +38,27 @@ class TenantUses:
     def _by_tenant(self, query: Select[Any]) -> dict[str, int]:
         return {tenant_id: int(number) for tenant_id, number in self._connection.execute(query)}
 
-    def _live_chunks(self, tenant_ids: Sequence[str]) -> tuple[dict[str, int], dict[str, int]]:
-        """How many chunks of each tenant are with workers, and the tokens of all that have not run."""
+    def _admitted(self, tenant_ids: Sequence[str]) -> tuple[dict[str, int], dict[str, int]]:
+        """How many jobs of each tenant hold a place, and the tokens that these still have to run."""
         query = (
-            select(
-                chunks.c.tenant_id,
-                func.count().filter(chunks.c.state.in_(_WITH_WORKERS)),
-                func.sum(chunks.c.estimated_tokens),
+            select(jobs.c.tenant_id, func.count(), func.sum(jobs.c.remaining_tokens))
+            .where(
+                jobs.c.tenant_id.in_(tenant_ids),
+                jobs.c.state.in_(RUNNABLE_JOB_STATES),
+                jobs.c.admitted_at.is_not(None),
+                jobs.c.stop_reason.is_(None),
             )
-            .where(chunks.c.tenant_id.in_(tenant_ids), chunks.c.state.in_(LIVE_CHUNK_STATES))
-            .group_by(chunks.c.tenant_id)
+            .group_by(jobs.c.tenant_id)
         )
         rows = self._connection.execute(query).all()
         return {row[0]: row[1] for row in rows}, {row[0]: int(row[2]) for row in rows}
 
 
-def _running_jobs(tenant_ids: Sequence[str]) -> Select[Any]:
+def _chunks_with_workers(tenant_ids: Sequence[str]) -> Select[Any]:
     return (
-        select(jobs.c.tenant_id, func.count())
-        .where(jobs.c.tenant_id.in_(tenant_ids), jobs.c.state == JobState.RUNNING)
-        .group_by(jobs.c.tenant_id)
+        select(chunks.c.tenant_id, func.count())
+        .where(chunks.c.tenant_id.in_(tenant_ids), chunks.c.state.in_(_WITH_WORKERS))
+        .group_by(chunks.c.tenant_id)
     )
 
 

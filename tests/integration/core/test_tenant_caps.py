@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from core_machine import CoreMachine
 from seeded_work import SeededItem, failing, good
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from app.db.repositories.queued_jobs import QueuedJobs
+from app.db.repositories.tenant_use import TenantUses
 from app.db.repositories.tenants import Tenants
 from app.db.repositories.workers import Workers
 from app.db.tables import tenants
@@ -90,6 +91,12 @@ def test_no_more_jobs_of_a_tenant_run_than_it_may(core: CoreMachine) -> None:
     first, second, third = (core.planned(chunks_of(2)) for _ in range(3))
     assert look(core) == {first: 2, second: 2}
     assert kept_back(core) == {third: Cap.MAX_RUNNING_JOBS}
+    with core.wiring.database.begin() as connection:
+        use = TenantUses(connection).of([core.tenant_id])[core.tenant_id]
+    assert (use.running_jobs, use.live_chunks) == (2, 4)
+    assert use.enqueued_tokens == sum(
+        chunk["estimated_tokens"] for job in (first, second) for chunk in core.chunks(job)
+    )
     assert look(core) == {}
     run_granted(core, first)
     assert look(core) == {third: 2}
@@ -223,3 +230,21 @@ def test_a_change_is_seen_whatever_the_order_in_which_transactions_commit(core: 
     assert late in seen or early not in seen
     with database.begin() as connection:
         assert early in {job.id for job in QueuedJobs(connection).changed_since(since).may_run}
+
+
+def test_many_jobs_that_wait_for_their_next_try_keep_no_look_busy(core: CoreMachine) -> None:
+    """Asking one by one would take the dispatcher seconds where thousands wait for an engine that is away."""
+    waiting = [core.planned([good("a")], completion_window="1h") for _ in range(60)]
+    core.sql("UPDATE chunks SET not_before = now() + interval '1 hour' WHERE job_id = ANY(:ids)", ids=waiting)
+    ready = core.planned([good("b")], completion_window="2h")
+    engine, asked = core.wiring.database.engine, list[str]()
+
+    def note(*said: Any) -> None:
+        asked.append(said[2])
+
+    event.listen(engine, "before_cursor_execute", note)
+    assert look(core) == {ready: 1}
+    event.remove(engine, "before_cursor_execute", note)
+    assert len([statement for statement in asked if "SET admitted_at" in statement]) < len(waiting) / 2
+    core.waiting_is_over(waiting[0])
+    assert look(core) == {waiting[0]: 1}
