@@ -257,6 +257,9 @@ class CoreMachine:
             for led in self.publisher.leads:
                 self.lead(led)
             self.publisher.leads.clear()
+            for prepared in self.publisher.prepares:
+                self.prepare(prepared)
+            self.publisher.prepares.clear()
             for job_id, grants in self.publisher.take_waves():
                 for grant in grants:
                     self.run(grant.chunk_id)

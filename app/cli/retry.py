@@ -8,6 +8,7 @@ from rich.console import Console
 from app.cli.client import ApiClient, with_client
 from app.cli.jobs import print_job
 from app.cli.output import print_json, with_json
+from app.cli.paths import path_of
 from app.cli.submit import EXIT_CODES, watch_job
 from app.domain.retry_plan import RETRIED_OUTCOMES
 
@@ -21,11 +22,11 @@ from app.domain.retry_plan import RETRIED_OUTCOMES
 @with_json
 @with_client
 def retry(client: ApiClient, *, job_id: str, include: tuple[str, ...], watch: bool, as_json: bool) -> None:
-    """Run again, in place, the items of an ended job that did not succeed.
+    """Run again, in place, the items of an ended job or group that did not succeed.
 
     With --watch the exit code is that of `submit --watch`.
     """
-    job = client.post(f"/v1/jobs/{job_id}/retry", {"include": include} if include else None)
+    job = client.post(f"{path_of(job_id)}/retry", {"include": include} if include else None)
     if watch:
         job = watch_job(client, job["id"], Console(stderr=True, quiet=as_json))
     if as_json:

@@ -79,6 +79,7 @@ class Member:
     ordinal: int
     state: JobState
     order_seq: int
+    attempt_runs: int
     final: dict[str, Any] | None
     started_at: datetime | None
     finished_at: datetime | None

@@ -16,7 +16,7 @@ from app.domain.jobs import ResultPart
 from app.errors import InvalidRequest
 
 _PLACE = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})(?:\.([0-9]{1,9}))?")
-_GROUP_PLACE = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})(?:\.([0-9]{1,9}))?")
+_GROUP_PLACE = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})(?:\.([0-9]{1,9}))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +56,13 @@ class GroupCursor:
     """A place in the merged stream of a group: behind ``place`` in the stream of its member ``ordinal``."""
 
     ordinal: int = 0
+    n_runs_before: int = 0
+    """Retries of the members before that one, when it was given."""
     place: Cursor = Cursor()
 
     def encode(self) -> str:
         """As clients carry it, without knowing what it means."""
-        return _encoded(f"{self.ordinal}.{self.place.as_text()}")
+        return _encoded(f"{self.ordinal}.{self.n_runs_before}.{self.place.as_text()}")
 
     @classmethod
     def decode(cls, text: str) -> GroupCursor:
@@ -70,8 +72,8 @@ class GroupCursor:
             InvalidRequest: it did not.
         """
         match = _match(_GROUP_PLACE, text)
-        place = Cursor(seq=int(match[2]), n_lines=int(match[3]), run=int(match[4] or 0))
-        return cls(ordinal=int(match[1]), place=place)
+        place = Cursor(seq=int(match[3]), n_lines=int(match[4]), run=int(match[5] or 0))
+        return cls(ordinal=int(match[1]), n_runs_before=int(match[2]), place=place)
 
 
 def _encoded(place: str) -> str:

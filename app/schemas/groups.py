@@ -44,7 +44,7 @@ class GroupErrorsSchema(Schema):
 
 def _links_of(details: GroupDetails) -> dict[str, str]:
     own = f"/v1/groups/{details.group.id}"
-    verbs = ("results", "manifest", "cancel", "pause", "resume")
+    verbs = ("results", "manifest", "cancel", "pause", "resume", "retry")
     return {"self": own, "jobs": f"/v1/jobs?group_id={details.group.id}", **{verb: f"{own}/{verb}" for verb in verbs}}
 
 

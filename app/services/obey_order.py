@@ -14,15 +14,15 @@ from app.db.repositories.groups import Groups
 from app.db.repositories.jobs import Jobs
 from app.domain.groups import Group, GroupOrder
 from app.domain.jobs import Job
-from app.errors import StateConflict
+from app.errors import Gone, StateConflict
 from app.services.cancel_job import cancel_locked
 from app.services.group_lead import GroupLead
 from app.services.pause_job import pause_locked
 from app.services.resume_job import resume_locked
+from app.services.retry_job import retry_locked
 from app.wiring import Wiring
 
 MEMBERS_AT_ONCE = 100
-_OBEY = {GroupOrder.CANCEL: cancel_locked, GroupOrder.PAUSE: pause_locked, GroupOrder.RESUME: resume_locked}
 
 
 def pass_order_on(*, wiring: Wiring, lead: GroupLead, group: Group) -> None:
@@ -45,7 +45,20 @@ def pass_order_on(*, wiring: Wiring, lead: GroupLead, group: Group) -> None:
 
 def obey_in_group(connection: Connection, group: Group, job: Job) -> None:
     """Let one member obey; one whose state forbids it, because it has ended for one, is left as it is."""
-    if group.order_kind is not None:
-        with suppress(StateConflict):
-            _OBEY[group.order_kind](connection, job)
+    with suppress(StateConflict, Gone):
+        _obey(connection, group, job)
     Jobs(connection).update(job.id, group_order_seq=group.order_seq)
+
+
+def _obey(connection: Connection, group: Group, job: Job) -> None:
+    match group.order_kind:
+        case GroupOrder.CANCEL:
+            cancel_locked(connection, job)
+        case GroupOrder.PAUSE:
+            pause_locked(connection, job)
+        case GroupOrder.RESUME:
+            resume_locked(connection, job)
+        case GroupOrder.RETRY:
+            retry_locked(connection, job, group.order_data["include"])
+        case None:
+            """Nothing was asked of the members yet."""

@@ -19,7 +19,7 @@ from app.domain.result_pages import Cursor, GroupCursor
 from app.domain.states import TERMINAL_JOB_STATES
 from app.errors import NotFound
 from app.ports import ObjectStore
-from app.services.read_results import Results, results_of
+from app.services.read_results import Results, outdated_cursor, results_of
 from app.wiring import Wiring
 
 
@@ -65,6 +65,7 @@ def read_group_results(
         limit: lines at most; None for all that are in their turn.
     Raises:
         NotFound: no such group, another tenant's, or its results are past their life.
+        InvalidRequest: lines before ``after`` were replaced by a retry; going on would give their items twice.
     """
     # One moment for all members and their parts: one that has ended then has all of its parts.
     with wiring.database.snapshot() as connection:
@@ -100,13 +101,18 @@ class _Walk:
         self._room = limit
         self.end = after
         self.has_more = False
+        self._n_runs = 0
         self.pages: list[Results] = []
 
     def over(self, members: Sequence[Member]) -> None:
         begin = self.end
+        self._n_runs = sum(member.attempt_runs for member in members[: begin.ordinal])
+        if self._n_runs > begin.n_runs_before:
+            raise outdated_cursor()
         for member in members[begin.ordinal :]:
             place = begin.place if member.ordinal == begin.ordinal else Cursor()
             self._take(member, place)
+            self._n_runs += member.attempt_runs
             if self.has_more or member.state not in TERMINAL_JOB_STATES:
                 return
 
@@ -115,6 +121,6 @@ class _Walk:
         found = results_of(self._connection, job, statuses=self._statuses, after=place, limit=self._room)
         self.pages.append(found)
         self.has_more = found.page.has_more
-        self.end = GroupCursor(member.ordinal, found.end)
+        self.end = GroupCursor(member.ordinal, self._n_runs, found.end)
         if self._room is not None:
             self._room -= sum(piece.take for piece in found.page.slices)

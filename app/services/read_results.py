@@ -104,8 +104,13 @@ def _check_up_to_date(parts: Parts, job: Job, after: Cursor) -> None:
     if after.run >= job.attempt_runs:
         return
     if any(map(after.is_behind, parts.superseded_after(job.tenant_id, job.id, after.run))):
-        message = "the job was retried since this cursor was given, and lines before it were replaced: begin anew"
-        raise InvalidRequest(message, param="after", code="cursor_outdated")
+        raise outdated_cursor()
+
+
+def outdated_cursor() -> InvalidRequest:
+    """The refusal of a cursor that leads past lines which are no longer what the client has read."""
+    message = "there was a retry since this cursor was given, and lines before it were replaced: begin anew"
+    return InvalidRequest(message, param="after", code="cursor_outdated")
 
 
 def check_not_expired(parts: Parts, job: Job) -> None:

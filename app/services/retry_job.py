@@ -7,6 +7,7 @@ from collections.abc import Collection
 from sqlalchemy import Connection
 
 from app.db.notify import notify
+from app.db.repositories.groups import Groups
 from app.db.repositories.jobs import Jobs
 from app.db.repositories.retries import Retries
 from app.domain.jobs import Job, JobDetails
@@ -46,8 +47,12 @@ def retry_job(
     try:
         with wiring.database.begin() as connection:
             jobs = Jobs(connection)
-            jobs.get(tenant_id, job_id)
+            group_id = jobs.get(tenant_id, job_id).group_id
+            if group_id is not None:
+                Groups(connection).lock(group_id)
             job = retry_locked(connection, jobs.lock(job_id), include)
+            if group_id is not None:
+                Groups(connection).reopen(group_id)
             details = job_details(connection, [job], wiring.models)[0]
             if once is not None:
                 once.keep(connection, details)

@@ -109,10 +109,10 @@ def test_the_command_line_submits_watches_and_reads_a_group(stack: RunningStack,
     assert group in nightshift(stack, "groups").stdout
 
 
-def test_a_cancelled_group_keeps_what_it_has_and_accounts_for_the_rest(
+def test_a_cancelled_group_keeps_what_it_has_and_runs_the_rest_when_it_is_retried(
     stack: RunningStack, client: httpx.Client, checker: Checker, tmp_path: Path
 ) -> None:
-    path = write(tmp_path / "slow.jsonl", body=lambda n: {"input": n, "echo": {"delay_s": 0.002}})
+    path = write(tmp_path / "slow.jsonl", body=lambda n: {"input": n, "echo": {"delay_s": 0.001}})
     group_id = submit(client, upload(client, path))
     stack.wait_until(lambda: show(client, group_id)["state"] == "running", timeout_s=60, what="a running group")
     assert nightshift(stack, "cancel", group_id).returncode == 0
@@ -121,6 +121,10 @@ def test_a_cancelled_group_keeps_what_it_has_and_accounts_for_the_rest(
     assert show(client, group_id)["state"] == "cancelled"
     assert counts["cancelled"] > 0
     assert counts["succeeded"] + counts["cancelled"] == N_LINES
+    checker.check_group(group_id)
+    assert nightshift(stack, "retry", group_id).returncode == 0
+    stack.wait_until(lambda: show(client, group_id)["state"] == "succeeded", timeout_s=90, what="the retry")
+    ended(stack, client, group_id)
     checker.check_group(group_id)
 
 

@@ -480,7 +480,7 @@ def test_a_large_file_becomes_a_group_that_is_watched_as_a_job_is(
     assert (done.exit_code, json.loads(done.stdout)["state"]) == (0, "succeeded")
 
 
-@pytest.mark.parametrize("verb", ["cancel", "pause", "resume"])
+@pytest.mark.parametrize("verb", ["cancel", "pause", "resume", "retry"])
 def test_a_group_is_steered_and_shown_with_its_number_of_jobs(
     api: Api, nightshift: Callable[..., Result], verb: str
 ) -> None:

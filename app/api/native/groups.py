@@ -13,12 +13,15 @@ from app.domain.groups import GroupDetails, GroupOrder
 from app.domain.manifests import GroupManifest
 from app.domain.pages import Page
 from app.domain.result_pages import GroupCursor
-from app.errors import NotFound, RangeNotSatisfiable, StateConflict, StorageUnavailable
+from app.errors import Gone, NotFound, NothingToRetry, QueueFull, RangeNotSatisfiable, StateConflict, StorageUnavailable
 from app.schemas.groups import GroupListQuerySchema, GroupListSchema, GroupSchema
 from app.schemas.results import GroupManifestSchema, GroupResultsQuerySchema, ResultLineSchema
+from app.schemas.retries import RetryRequestSchema
+from app.services.answer_once import Once
 from app.services.list_groups import list_groups
 from app.services.order_group import order_group
 from app.services.read_group_results import read_group_results
+from app.services.retry_group import retry_group
 from app.services.show_group import show_group
 from app.services.show_group_manifest import show_group_manifest
 
@@ -55,6 +58,24 @@ def post_group_cancel(group_id: str) -> GroupDetails:
     What has finished is kept. Cancelling twice is no error; cancelling a group that has ended is.
     """
     return _order(group_id, GroupOrder.CANCEL)
+
+
+@blueprint.route("/<group_id>/retry", methods=["POST"])
+@blueprint.refuses(NotFound, StateConflict, NothingToRetry, Gone, QueueFull)
+@blueprint.arguments(RetryRequestSchema, required=False, example={"include": ["failed", "expired"]})
+@blueprint.creates(202, GroupSchema, location="/v1/groups/{id}")
+def post_group_retry(body: dict[str, Any], group_id: str, *, once: Once[GroupDetails] | None) -> GroupDetails:
+    """Retry a group.
+
+    As a job is retried, for each of its jobs that has such items. The body may be left out.
+    """
+    return retry_group(
+        wiring=context.wiring(),
+        tenant_id=context.tenant_id(),
+        group_id=group_id,
+        include=body["include"],
+        once=once,
+    )
 
 
 @blueprint.route("/<group_id>/pause", methods=["POST"])

@@ -22,6 +22,7 @@ _MEMBER_FIELDS = (
     jobs.c.group_ordinal.label("ordinal"),
     jobs.c.state,
     jobs.c.group_order_seq.label("order_seq"),
+    jobs.c.attempt_runs,
     jobs.c.final,
     jobs.c.started_at,
     jobs.c.finished_at,
@@ -143,6 +144,12 @@ class Groups:
         expire_at = _from_now(life_s)
         self.update(group_id, closed_at=func.now(), results_expire_at=expire_at)
         self._connection.execute(jobs.update().where(jobs.c.group_id == group_id).values(results_expire_at=expire_at))
+
+    def reopen(self, group_id: str) -> None:
+        """Undo ``close``: something of the group runs again, and no member's results may end before that has."""
+        self.update(group_id, closed_at=None, results_expire_at=None, order_kind=None)
+        ending = (jobs.c.group_id == group_id, jobs.c.results_expire_at.is_not(None))
+        self._connection.execute(jobs.update().where(*ending).values(results_expire_at=None))
 
     def _locked(self, query: Select[Any]) -> Group:
         return _group(self._connection.execute(query.with_for_update()).mappings().one())

@@ -124,7 +124,7 @@ def test_a_group_of_nobody_and_of_somebody_else_is_not_found(api: Api, other: Ap
     for path in ("", "/results", "/manifest"):
         assert other.get(f"/v1/groups/{group['id']}{path}").status_code == 404
         assert api.get(f"/v1/groups/group_none%00{path}").status_code == 404
-    for verb in ("cancel", "pause", "resume"):
+    for verb in ("cancel", "pause", "resume", "retry"):
         assert other.post(f"/v1/groups/{group['id']}/{verb}").status_code == 404
     assert other.get("/v1/groups").json["data"] == []
     assert other.get(f"/v1/jobs?group_id={group['id']}").json["data"] == []

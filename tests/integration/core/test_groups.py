@@ -15,11 +15,22 @@ from seeded_work import SeededItem, bad_body, expected_of, failing, good, input_
 from app.domain.groups import GroupOrder
 from app.domain.result_pages import GroupCursor
 from app.domain.states import JobState
-from app.errors import NotFound, ObjectMissing, QueueFull, StateConflict, StorageUnavailable
+from app.errors import (
+    Gone,
+    InvalidRequest,
+    NotFound,
+    NothingToRetry,
+    ObjectMissing,
+    QueueFull,
+    StateConflict,
+    StorageUnavailable,
+)
 from app.services.cancel_job import cancel_job
 from app.services.lead_group import MOST_ATTEMPTS, Led
 from app.services.order_group import order_group
 from app.services.read_group_results import GroupResults, read_group_results
+from app.services.retry_group import retry_group
+from app.services.retry_job import retry_job
 from app.services.show_group_manifest import show_group_manifest
 from app.services.sweep_expired import sweep_expired
 
@@ -357,3 +368,82 @@ def test_a_second_look_of_the_dispatcher_finds_what_a_group_needs(core: CoreMach
     core.publisher.leads.clear()
     core.look()
     assert core.publisher.leads == []
+
+
+def retry(core: CoreMachine, group_id: str, *include: str) -> JobState:
+    chosen = {"include": include} if include else {}
+    return retry_group(wiring=core.wiring, tenant_id=core.tenant_id, group_id=group_id, **chosen).state
+
+
+def test_what_was_cancelled_runs_again_and_the_group_ends_anew(core: CoreMachine) -> None:
+    items = [good(str(n)) for n in range(12)]
+    group_id = submit(core, items)
+    order(core, group_id, GroupOrder.CANCEL)
+    core.drive_group(group_id)
+    assert retry(core, group_id) is JobState.RUNNING
+    reopened = core.group(group_id)
+    assert (reopened.group.closed_at, reopened.counts.total) == (None, 12)
+    with pytest.raises(StateConflict):
+        retry(core, group_id)
+    details = core.drive_group(group_id)
+    assert (details.state, details.counts.succeeded) == (JobState.SUCCEEDED, 12)
+    core.checker.check_group(group_id, expected_of(items))
+    with pytest.raises(NothingToRetry):
+        retry(core, group_id)
+
+
+def test_only_members_with_such_items_run_again(core: CoreMachine) -> None:
+    items = [*(good(str(n)) for n in range(5)), *(failing(str(n)) for n in range(5, 10))]
+    group_id = submit(core, items)
+    core.drive_group(group_id)
+    with pytest.raises(NothingToRetry):
+        retry(core, group_id, "expired", "cancelled")
+    retry(core, group_id, "failed")
+    details = core.drive_group(group_id)
+    assert [member.attempt_runs for member in details.members] == [0, 1]
+    assert details.state is JobState.PARTIALLY_SUCCEEDED
+    core.checker.check_group(group_id, expected_of(items))
+
+
+def test_a_retry_that_is_cancelled_ends_cancelled(core: CoreMachine) -> None:
+    group_id = submit(core, [failing(str(n)) for n in range(7)])
+    core.drive_group(group_id)
+    retry(core, group_id)
+    core.lead(group_id)
+    order(core, group_id, GroupOrder.CANCEL)
+    assert core.drive_group(group_id).state is JobState.CANCELLED
+    core.checker.check_group(group_id)
+
+
+def test_a_member_retried_alone_opens_its_group_again(core: CoreMachine) -> None:
+    group_id = submit(core, [good(str(n)) for n in range(12)])
+    order(core, group_id, GroupOrder.CANCEL)
+    member = core.drive_group(group_id).members[1].id
+    retry_job(wiring=core.wiring, tenant_id=core.tenant_id, job_id=member)
+    assert core.group(group_id).state is JobState.RUNNING
+    details = core.drive_group(group_id)
+    assert (details.counts.succeeded, details.counts.cancelled) == (5, 7)
+    core.checker.check_group(group_id)
+
+
+def test_a_cursor_behind_lines_that_a_retry_replaced_is_refused(core: CoreMachine) -> None:
+    group_id = submit(core, [*(failing(str(n)) for n in range(5)), *(good(str(n)) for n in range(5, 10))])
+    core.drive_group(group_id)
+    _lines, results = read(core, group_id, limit=7)
+    assert results.next_cursor is not None
+    retry(core, group_id)
+    core.drive_group(group_id)
+    with pytest.raises(InvalidRequest, match="retry"):
+        read(core, group_id, after=results.next_cursor)
+
+
+def test_a_refused_or_expired_group_is_not_retried(core: CoreMachine) -> None:
+    refused = core.submit_group(b"{", model="echo")
+    core.lead(refused)
+    with pytest.raises(NothingToRetry):
+        retry(core, refused)
+    expired = submit(core, [failing("a")])
+    core.drive_group(expired)
+    core.sql("UPDATE jobs SET results_expire_at = now() WHERE group_id = :id", id=expired)
+    with pytest.raises(Gone):
+        retry(core, expired)

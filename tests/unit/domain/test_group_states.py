@@ -30,7 +30,14 @@ def group(**changes: Any) -> Group:
 def members(*in_states: JobState, order_seq: int = 0) -> list[Member]:
     return [
         Member(
-            id=f"job_{n}", ordinal=n, state=state, order_seq=order_seq, final=None, started_at=None, finished_at=None
+            id=f"job_{n}",
+            ordinal=n,
+            state=state,
+            order_seq=order_seq,
+            attempt_runs=0,
+            final=None,
+            started_at=None,
+            finished_at=None,
         )
         for n, state in enumerate(in_states)
     ]
@@ -99,9 +106,9 @@ def test_counts_always_sum_and_reach_the_total(live: dict[str, int], ended: list
     assert summed.succeeded == sum(each["succeeded"] for each in [live, *ended])
 
 
-@given(*[st.integers(0, 999_999_999)] * 3)
-def test_a_cursor_comes_back_as_it_went(ordinal: int, seq: int, n_lines: int) -> None:
-    cursor = GroupCursor(ordinal, Cursor(seq, n_lines))
+@given(*[st.integers(0, 999_999_999)] * 5)
+def test_a_cursor_comes_back_as_it_went(ordinal: int, n_runs: int, seq: int, n_lines: int, run: int) -> None:
+    cursor = GroupCursor(ordinal, n_runs, Cursor(seq, n_lines, run))
     assert GroupCursor.decode(cursor.encode()) == cursor
 
 
