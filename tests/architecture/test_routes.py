@@ -19,6 +19,7 @@ from app.factory import create_app
 from app.schemas.batches import BatchRequestSchema
 from app.schemas.embeddings import EmbeddingsRequestSchema
 from app.schemas.jobs import JobPatchSchema, JobRequestSchema
+from app.schemas.retries import RetryRequestSchema
 from app.schemas.schedules import SchedulePatchSchema, ScheduleRequestSchema
 from app.wiring import build_wiring
 from config.settings import Settings
@@ -102,6 +103,7 @@ def test_every_operation_is_summarised_and_documents_its_errors_with_examples(ap
     [
         ("post", "/v1/jobs", JobRequestSchema),
         ("patch", "/v1/jobs/{job_id}", JobPatchSchema),
+        ("post", "/v1/jobs/{job_id}/retry", RetryRequestSchema),
         ("post", "/v1/batches", BatchRequestSchema),
         ("post", "/v1/embeddings", EmbeddingsRequestSchema),
         ("post", "/v1/schedules", ScheduleRequestSchema),

@@ -327,6 +327,36 @@ def test_a_job_is_steered_and_shown(api: Api, nightshift: Callable[..., Result],
     assert '"state"' in nightshift(verb, "job_1", "--json").stdout
 
 
+@pytest.mark.parametrize(
+    ("options", "body"),
+    [((), {}), (("--include", "failed", "--include", "expired"), {"include": ["failed", "expired"]})],
+)
+def test_a_job_is_retried(
+    api: Api, nightshift: Callable[..., Result], options: tuple[str, ...], body: dict[str, Any]
+) -> None:
+    api.on("POST", "/v1/jobs/job_1/retry", _job("queued"), status=202)
+    done = nightshift("retry", "job_1", *options)
+    assert done.exit_code == 0, done.output
+    assert "job_1  queued" in done.stdout
+    assert json.loads(api.seen[0][3]) == body
+
+
+def test_a_retry_can_be_watched_to_its_end(api: Api, nightshift: Callable[..., Result]) -> None:
+    api.on("POST", "/v1/jobs/job_1/retry", _job("queued"), status=202)
+    api.on("GET", "/v1/jobs/job_1", _job("running"))
+    api.on("GET", "/v1/jobs/job_1", _job("partially_succeeded"))
+    done = nightshift("retry", "job_1", "--watch", "--json")
+    assert done.exit_code == 3
+    assert json.loads(done.stdout)["state"] == "partially_succeeded"
+
+
+def test_an_outcome_that_cannot_be_retried_is_refused_before_anything_is_sent(
+    api: Api, nightshift: Callable[..., Result]
+) -> None:
+    assert nightshift("retry", "job_1", "--include", "succeeded").exit_code == 2
+    assert api.seen == []
+
+
 TENANT = {
     "id": "tenant_1",
     "name": "research",

@@ -56,3 +56,13 @@ def test_a_cursor_that_we_did_not_make_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest) as refusal:
         Cursor.decode(text)
     assert refusal.value.param == "after"
+
+
+@given(seq=st.integers(0, 999), n_lines=st.integers(0, 999), run=st.integers(0, 99))
+def test_a_cursor_tells_its_place_and_run(seq: int, n_lines: int, run: int) -> None:
+    assert Cursor.decode(Cursor(seq, n_lines, run).encode()) == Cursor(seq, n_lines, run)
+
+
+def test_a_part_is_behind_a_cursor_once_a_line_of_it_was_read() -> None:
+    assert [seq for seq in range(5) if Cursor(3, 0).is_behind(seq)] == [0, 1, 2]
+    assert [seq for seq in range(5) if Cursor(3, 1).is_behind(seq)] == [0, 1, 2, 3]
