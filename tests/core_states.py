@@ -1,7 +1,8 @@
 """Jobs, chunks, leases and outcomes as a state machine that hypothesis turns, over the real Postgres and object store.
 
 Each rule is something that may happen at any time: a message is delivered, twice, or lost; a worker claims, finishes,
-dies, is told to leave, or freezes and wakes after somebody took over; leases and windows run out; a client cancels.
+dies, is told to leave, or freezes and wakes after somebody took over; leases and windows run out; a client cancels, or
+retries what has ended.
 After each step the rows must add up. In the end everything heals, and every item must have its one outcome.
 """
 
@@ -17,15 +18,17 @@ from typing import Any
 from core_machine import CoreMachine, Row
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from seeded_work import Expected, SeededItem, bad_body, crashing, failing, good, retried
+from seeded_work import Expected, SeededItem, bad_body, crashing, failing, good, healed, retried
 
 from app.domain.items import ItemOutcome
+from app.domain.retry_plan import RETRIED_OUTCOMES
 from app.domain.states import TERMINAL_JOB_STATES
 from app.errors import StateConflict
 from app.ports import Grant, ItemRunner, RunRequest
 from app.services.cancel_job import cancel_job
 from app.services.pause_job import pause_job
 from app.services.resume_job import resume_job
+from app.services.retry_job import retry_job
 from app.services.run_chunk import Ran, run_chunk
 
 QUEUES = ("cpu.0", "cpu.1")
@@ -34,6 +37,7 @@ KINDS: dict[str, Callable[[str], SeededItem]] = {
     "retried": retried,
     "retried_for_ever": lambda name: failing(name, code="rate_limited"),
     "failing": failing,
+    "healed": healed,
     "bad_body": bad_body,
     "crashing": crashing,
 }
@@ -42,6 +46,7 @@ MOST_RUNS = 4
 AT_ONCE_S = 20
 
 picks = st.integers(min_value=0, max_value=97)
+retried_outcomes = st.sets(st.sampled_from(RETRIED_OUTCOMES), min_size=1)
 items = st.lists(st.sampled_from([*KINDS, "good", "good"]), min_size=3, max_size=8)
 
 
@@ -220,6 +225,21 @@ class CoreStates(RuleBasedStateMachine):
             assert self.core.job(job_id).state is before, "what was refused had an effect"
 
     @precondition(lambda self: self.jobs)
+    @rule(pick=picks, include=retried_outcomes, is_planned=st.booleans())
+    def job_is_retried(self, pick: int, include: set[str], is_planned: bool) -> None:  # noqa: FBT001 - by name
+        job_id = self._job(pick)
+        before = self.core.job(job_id)
+        try:
+            retry_job(wiring=self.core.wiring, tenant_id=self.core.tenant_id, job_id=job_id, include=include)
+        except StateConflict:
+            assert self.core.job(job_id) == before, "what was refused had an effect"
+            return
+        assert before.state in TERMINAL_JOB_STATES
+        self.closed.pop(("job", job_id), None)
+        if is_planned:
+            self.core.prepare(job_id)
+
+    @precondition(lambda self: self.jobs)
     @rule(pick=picks, task=st.sampled_from(["prepare", "finish"]))
     def control_message_comes(self, pick: int, task: str) -> None:
         """Early, late or again."""
@@ -235,14 +255,17 @@ class CoreStates(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_lost_or_doubled(self) -> None:
-        """The items of a job are exactly those that its chunks wait for, run, or have closed."""
+        """The items of a job are exactly those that its chunks wait for, run, or have closed, or a retry took over."""
         wrong = self.core.sql(
-            """SELECT j.id, j.state, j.n_items,
-                   sum(c.n_items) FILTER (WHERE c.state NOT IN ('done', 'split')) AS n_open,
-                   sum(c.n_succeeded + c.n_failed) AS n_decided
-               FROM jobs j JOIN chunks c ON c.job_id = j.id WHERE j.id = ANY(:ids) GROUP BY j.id
-               HAVING j.n_items <> coalesce(sum(c.n_items) FILTER (WHERE c.state NOT IN ('done', 'split')), 0)
-                   + sum(c.n_succeeded + c.n_failed)""",
+            """WITH held AS (SELECT j.id, j.state, j.n_items,
+                   sum(c.n_items) FILTER (WHERE c.state NOT IN ('done', 'split') AND c.retried_in IS NULL) AS n_open,
+                   sum(c.n_succeeded) AS n_succeeded,
+                   sum(c.n_failed) FILTER (WHERE c.retried_in IS NULL) AS n_failed,
+                   sum(CASE c.state WHEN 'done' THEN c.n_failed ELSE c.n_items END)
+                       FILTER (WHERE c.retried_in = j.attempt_runs AND j.queued_at IS NULL) AS n_to_plan
+               FROM jobs j JOIN chunks c ON c.job_id = j.id WHERE j.id = ANY(:ids) GROUP BY j.id)
+               SELECT * FROM held WHERE n_items <>
+                   coalesce(n_open, 0) + n_succeeded + coalesce(n_failed, 0) + coalesce(n_to_plan, 0)""",
             ids=list(self.jobs),
         )
         assert not wrong, wrong
@@ -283,7 +306,7 @@ class CoreStates(RuleBasedStateMachine):
 
     @invariant()
     def what_is_closed_stays_closed(self) -> None:
-        """A terminal job, a terminal chunk and a part never change again."""
+        """A terminal job, a terminal chunk and a part never change again; but for a retry of the job."""
         ended = self.core.sql(
             "SELECT * FROM jobs WHERE id = ANY(:ids) AND state = ANY(:ended)",
             ids=list(self.jobs),
@@ -296,7 +319,8 @@ class CoreStates(RuleBasedStateMachine):
         )
         parts = self.core.sql("SELECT * FROM result_parts WHERE job_id = ANY(:ids)", ids=list(self.jobs))
         now = {
-            (kind, row["id"]): {**row, "deadline_at": None, "changed_in": None}  # the test itself moves deadlines
+            # The test itself moves deadlines; what a retry supersedes is compared by the checker.
+            (kind, row["id"]): {**row, "deadline_at": None, "changed_in": None, "superseded_in": None}
             for kind, rows in (("job", ended), ("chunk", chunks), ("part", parts))
             for row in rows
         }
@@ -328,6 +352,8 @@ class CoreStates(RuleBasedStateMachine):
         most_deaths = max(chunk["worker_deaths"] for chunk in self.core.chunks(job_id))
         for custom_id, line in self.core.checker.results(job_id).items():
             got = Expected(line.status, line.code, line.body)
+            if custom_id.endswith("healed") and line.attempts == 1 and line.status == "failed":
+                expected[custom_id] = Expected("failed", "context_length_exceeded")
             convicted = line.code == "worker_crash" and most_deaths >= self.core.wiring.settings.max_worker_deaths
             assert convicted or expected[custom_id].allows(got), (custom_id, got)
 

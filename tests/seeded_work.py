@@ -55,12 +55,13 @@ def retried(custom_id: str, *, fail_times: int = 1, code: str = "rate_limited") 
     )
 
 
-def healed(custom_id: str, *, fail_times: int = 1, code: str = "context_length_exceeded") -> SeededItem:
+def healed(
+    custom_id: str, *, fail_times: int = 1, code: str = "context_length_exceeded", delay_s: float = 0.0
+) -> SeededItem:
     """An item that fails for good in the first attempts of its life, and succeeds when it is retried after them."""
     said = f"I am {custom_id}"
-    return SeededItem(
-        custom_id, _body(said, fail=code, fail_times=fail_times), Expected("succeeded", body={"echo": said})
-    )
+    body = _body(said, delay_s=delay_s, fail=code, fail_times=fail_times)
+    return SeededItem(custom_id, body, Expected("succeeded", body={"echo": said}))
 
 
 def failing(custom_id: str, *, code: str = "context_length_exceeded") -> SeededItem:
