@@ -39,7 +39,7 @@ unit: venv-dev ## Run the tests that need no server
 	@$(PY) -m pytest tests/unit tests/architecture $(PYTEST_ARGS)
 
 chaos: venv-dev ## Inject every fault of docs/reliability.md and measure; table in .nightshift/chaos/
-	@$(PY) -m pytest tests/chaos/test_matrix.py -m matrix $(PYTEST_ARGS)
+	@$(PY) -m pytest tests/chaos/matrix -m matrix $(PYTEST_ARGS)
 
 soak: venv-dev ## Kill a random process every few seconds (make soak MINUTES=10)
 	@NIGHTSHIFT_SOAK_MINUTES=$(or $(MINUTES),10) $(PY) -m pytest tests/chaos/test_soak.py -s $(PYTEST_ARGS)

@@ -293,7 +293,7 @@ class CoreMachine:
 
     def job(self, job_id: str) -> Job:
         with self.wiring.database.begin() as connection:
-            return Jobs(connection).get_any(job_id)
+            return Jobs(connection).get(self.tenant_id, job_id)
 
     def group(self, group_id: str) -> GroupDetails:
         return show_group(wiring=self.wiring, tenant_id=self.tenant_id, group_id=group_id)

@@ -21,6 +21,8 @@ from app.errors import DatabaseUnavailable
 
 PROBE_WITHIN_S = 90
 COMMAND_WITHIN_S = 60
+KILL_WITHIN_S = 10.0
+OUTAGE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)

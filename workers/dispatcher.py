@@ -28,6 +28,7 @@ from config.logging import configure_logging
 from config.settings import Settings, load_settings
 from tasks.celery_app import app as celery_app
 from tasks.publisher import CeleryPublisher
+from workers.topology_keeper import TopologyKeeper
 
 log = structlog.get_logger(__name__)
 
@@ -146,10 +147,12 @@ def main() -> None:
     metrics = start_metrics_server(settings, database)
     leadership = Leadership(settings.database_url, connect_timeout_s=settings.connect_timeout_s)
     process = DispatcherProcess(settings, dispatcher, leadership)
+    topology = TopologyKeeper(settings, leads=lambda: leadership.is_leader)
+    topology.start()
     signal.signal(signal.SIGTERM, process.stop)
     signal.signal(signal.SIGINT, process.stop)
     log.info("dispatcher_started")
-    with closing(metrics):
+    with closing(metrics), closing(topology):
         process.run()
 
 

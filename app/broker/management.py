@@ -61,6 +61,11 @@ class ManagementApi:
         body = {"pattern": pattern, "definition": definition, "priority": 10, "apply-to": "queues"}
         self._call("PUT", f"policies/{self._vhost}/{quote(name, safe='')}", body)
 
+    def policy(self, name: str) -> dict[str, Any] | None:
+        """The definition of the queue policy of that name; None where there is none."""
+        policies = self._call("GET", f"policies/{self._vhost}")
+        return next((policy["definition"] for policy in policies if policy["name"] == name), None)
+
     def queues(self) -> dict[str, BrokerQueue]:
         """Every queue of the virtual host, by name; counts are a few seconds old."""
         found = self._call("GET", f"queues/{self._vhost}")

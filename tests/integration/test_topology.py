@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 from kombu import Connection, Queue
+from running_stack import RunningStack
 
+from app.broker.listeners import consumer_counts
 from app.broker.management import ManagementApi
 from app.errors import BrokerUnavailable
 from app.services.apply_topology import apply_topology, supported_policy
+from app.services.keep_topology import keep_topology
 from app.wiring import Wiring
-from config.queues import POLICY_DEFINITION, POLICY_NAME, all_queues, task_queues
+from config.queues import DEAD_LETTER_QUEUE, POLICY_DEFINITION, POLICY_NAME, all_queues, task_queues
 from config.settings import Settings
+from workers.topology_keeper import TopologyKeeper
 
 
 @pytest.fixture
@@ -49,6 +55,40 @@ def test_a_queue_with_other_arguments_is_named_with_what_to_do(rabbitmq: Setting
             classic.delete()
             with ManagementApi.from_settings(rabbitmq) as api:
                 assert "control" in api.queues()
+
+
+def test_what_is_gone_is_declared_again_and_nothing_else_is_done(rabbitmq: Settings) -> None:
+    apply_topology(settings=rabbitmq)
+    assert not keep_topology(settings=rabbitmq)
+    with ManagementApi.from_settings(rabbitmq) as api, Connection(rabbitmq.broker_url) as connection:
+        connection.default_channel.queue_delete(DEAD_LETTER_QUEUE)
+        assert keep_topology(settings=rabbitmq)
+        assert connection.default_channel.queue_declare(DEAD_LETTER_QUEUE, passive=True)
+
+        api.put_policy(POLICY_NAME, pattern="^nothing$", definition={"delivery-limit": 3})
+        assert keep_topology(settings=rabbitmq)
+        assert api.policy(POLICY_NAME) == supported_policy(api.version())[0]
+    assert not keep_topology(settings=rabbitmq)
+
+
+def test_the_dispatcher_keeps_the_topology_while_it_leads(rabbitmq: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.topology_keeper.LOOK_EVERY_S", 0.1)
+    leads = [False]
+    apply_topology(settings=rabbitmq)
+    with (
+        Connection(rabbitmq.broker_url) as connection,
+        closing(TopologyKeeper(rabbitmq, leads=lambda: leads[0])) as keeper,
+    ):
+        connection.default_channel.queue_delete(DEAD_LETTER_QUEUE)
+        keeper.start()
+        time.sleep(0.5)
+        assert DEAD_LETTER_QUEUE not in consumer_counts(rabbitmq, [DEAD_LETTER_QUEUE])
+        leads[0] = True
+        RunningStack.wait_until(
+            lambda: DEAD_LETTER_QUEUE in consumer_counts(rabbitmq, [DEAD_LETTER_QUEUE]),
+            timeout_s=20,
+            what="the dead-letter queue",
+        )
 
 
 def test_a_broker_that_is_down_is_named(rabbitmq: Settings) -> None:
