@@ -93,6 +93,19 @@ class FaultLab:
         )
         return done.stdout
 
+    def set_consumer_timeout(self, *, timeout_s: int, looks_every_s: int) -> None:
+        """Set what RabbitMQ gives a consumer to acknowledge, for channels that are opened from now on."""
+        values = {"consumer_timeout": timeout_s * 1000, "channel_tick_interval": looks_every_s * 1000}
+        self.broker(
+            "eval", " ".join(f"application:set_env(rabbit, {name}, {n})," for name, n in values.items()) + "ok."
+        )
+
+    def wait_for_workers(self) -> None:
+        """Wait until every device worker was heard of lately."""
+        n_workers = len(self.rig.settings.queues)
+        alive = "SELECT count(*) AS n FROM workers WHERE seen_at > now() - interval '6 seconds'"
+        self.stack.wait_until(lambda: self.rig.sql(alive)[0]["n"] == n_workers, timeout_s=60, what="workers")
+
     def stop_programs(self, names: Sequence[str]) -> None:
         """Stop processes cleanly and leave them stopped."""
         self.stack.stack._supervisor().stop_programs(names, timeout_s=40)

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from psycopg2.errors import DiskFull
 from sqlalchemy import Connection, Engine, create_engine, text
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.errors import DatabaseUnavailable
@@ -25,6 +26,12 @@ def network_options(*, connect_timeout_s: float) -> dict[str, Any]:
         "keepalives_count": 2,
         "tcp_user_timeout": PEER_SILENCE_S * 1000,
     }
+
+
+def _reason(error: SQLAlchemyError) -> str:
+    if isinstance(error.__cause__, DiskFull):
+        return "the database's disk is full"
+    return "the database does not answer"
 
 
 class Database:
@@ -61,7 +68,7 @@ class Database:
             with self.engine.begin() as connection:
                 yield connection
         except (OperationalError, PoolTimeout) as error:
-            raise DatabaseUnavailable("the database does not answer", retry_after_s=RETRY_AFTER_S) from error
+            raise DatabaseUnavailable(_reason(error), retry_after_s=RETRY_AFTER_S) from error
         except DBAPIError as error:
             if error.connection_invalidated:
                 raise DatabaseUnavailable("the database connection broke", retry_after_s=RETRY_AFTER_S) from error

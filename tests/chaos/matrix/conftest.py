@@ -30,9 +30,7 @@ def whole_lab() -> Iterator[FaultLab]:
 @pytest.fixture
 def lab(whole_lab: FaultLab) -> Iterator[FaultLab]:
     """The lab with every worker well."""
-    n_workers = len(whole_lab.rig.settings.queues)
-    alive = "SELECT count(*) AS n FROM workers WHERE seen_at > now() - interval '6 seconds'"
-    whole_lab.stack.wait_until(lambda: whole_lab.rig.sql(alive)[0]["n"] == n_workers, timeout_s=60, what="workers")
+    whole_lab.wait_for_workers()
     yield whole_lab
     for proxy in whole_lab.stack.proxies.values():
         proxy.heal()

@@ -105,3 +105,34 @@ def test_queues_purged(lab: FaultLab) -> None:
         lab.load(fault)
         lab.stack.wait_until(lambda: lab.rig.purge_device_queues() > 0, timeout_s=20, what="a message to throw away")
         fault.is_over()
+
+
+def test_consumer_timeout(lab: FaultLab) -> None:
+    queues = lab.rig.settings.queues
+    with lab.fault(
+        11,
+        "RabbitMQ takes a chunk from a worker that is too slow to acknowledge it",
+        injected="`consumer_timeout` of 5 s through `rabbitmqctl eval`, a chunk of 15 s; then half an hour again",
+        happens="the channel is closed and the message comes again; the chunk is claimed once more or found done",
+        within_s=60.0,
+    ) as fault:
+        lab.set_consumer_timeout(timeout_s=5, looks_every_s=1)
+        try:
+            for queue in queues:  # a channel keeps the timeout it was opened under
+                lab.stack.restart(queue)
+            lab.wait_for_workers()
+            items = [good(f"slow-{number}", delay_s=3.0) for number in range(5)]
+            job_id = lab.rig.submit(items)
+            fault.jobs[job_id] = items
+            queue = lab.rig.wait_until_running(job_id)["queue"]
+            lab.stack.wait_until(
+                lambda: "delivery acknowledgement on channel" in lab.stack.log("rabbitmq"),
+                timeout_s=60,
+                what="the consumer timeout",
+            )
+        finally:
+            lab.set_consumer_timeout(timeout_s=1800, looks_every_s=60)
+            for name in queues:
+                lab.stack.restart(name)
+        fault.is_over()
+    assert queue in queues
