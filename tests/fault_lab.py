@@ -96,9 +96,8 @@ class FaultLab:
     def set_consumer_timeout(self, *, timeout_s: int, looks_every_s: int) -> None:
         """Set what RabbitMQ gives a consumer to acknowledge, for channels that are opened from now on."""
         values = {"consumer_timeout": timeout_s * 1000, "channel_tick_interval": looks_every_s * 1000}
-        self.broker(
-            "eval", " ".join(f"application:set_env(rabbit, {name}, {n})," for name, n in values.items()) + "ok."
-        )
+        commands = [f"application:set_env(rabbit, {name}, {value})" for name, value in values.items()]
+        self.broker("eval", ", ".join(commands) + ".")
 
     def wait_for_workers(self) -> None:
         """Wait until every device worker was heard of lately."""

@@ -26,8 +26,8 @@ class SmallDisk:
         return self.folder / "ballast"
 
     def fill(self) -> None:
-        """Leave no byte."""
-        with self.ballast.open("wb", buffering=0) as file:
+        """Leave no byte, also of what was given back since the last time."""
+        with self.ballast.open("ab", buffering=0) as file:
             for size_bytes in (MIB, 4096):
                 try:
                     while file.write(b"\0" * size_bytes) == size_bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -58,9 +59,9 @@ def test_full_disk(lab: FaultLab, put_on_small_disk: MakeDisk, server: str, happ
         ends_at_s = time.monotonic() + FULL_S
         answers = []
         while time.monotonic() < ends_at_s:
-            answers.append(_submit_a_megabyte(lab))
+            answers.append(_submit_much(lab))
             disk.fill()  # what a server gave back of its own
-            time.sleep(0.5)
+            time.sleep(0.2)
         disk.free()
         fault.is_over()
     refused = [answer for answer in answers if answer.status_code != httpx.codes.ACCEPTED]
@@ -72,8 +73,10 @@ def test_full_disk(lab: FaultLab, put_on_small_disk: MakeDisk, server: str, happ
             assert lab.rig.state(answer.json()["id"]) == "succeeded"
 
 
-def _submit_a_megabyte(lab: FaultLab) -> httpx.Response:
+def _submit_much(lab: FaultLab) -> httpx.Response:
+    """Submit a job that takes a megabyte in the object store and new pages in Postgres."""
     body = {**good("large").body, "input": "x" * 2**20}
     request = {"endpoint": "/v1/echo", "model": "echo", "inputs": [{"custom_id": "large", "body": body}]}
+    metadata = {f"key-{number}": secrets.token_hex(250) for number in range(16)}
     with lab.stack.client() as client:
-        return client.post("/v1/jobs", json=request)
+        return client.post("/v1/jobs", json={**request, "metadata": metadata})
