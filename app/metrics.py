@@ -21,7 +21,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from app.db.repositories.device_use import DeviceUse
-from app.db.repositories.measurements import Distribution, Measurements
+from app.db.repositories.measurements import Measurements
+from app.db.repositories.work_history import CHUNK_BOUNDS_S, Distribution, WorkHistory
 from app.db.session import Database
 from app.errors import NightshiftError
 from config.settings import Settings
@@ -32,7 +33,6 @@ log = structlog.get_logger(__name__)
 CACHED_S = 10.0
 TAKE_OVER_S = 5.0
 IDLE_WITHIN_S = 600.0
-CHUNK_BOUNDS_S = (0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300)
 WAIT_BOUNDS_S = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14_400, 86_400)
 REQUEST_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -78,7 +78,9 @@ class WorkCollector(Collector):
         up = GaugeMetricFamily("nightshift_database_up", "Whether Postgres answered this scrape")
         try:
             with self._database.begin() as connection:
-                found = [*_work_metrics(Measurements(connection)), _idle(DeviceUse(connection))]
+                history = WorkHistory(connection)
+                history.hold_still()
+                found = [*_work_metrics(Measurements(connection), history), _idle(DeviceUse(connection))]
         except NightshiftError as error:
             log.warning("metrics_without_database", reason=error.message)
             found = []
@@ -86,16 +88,16 @@ class WorkCollector(Collector):
         return [up, *found]
 
 
-def _work_metrics(measured: Measurements) -> Iterator[Metric]:
+def _work_metrics(measured: Measurements, history: WorkHistory) -> Iterator[Metric]:
     yield from _queue_metrics(measured)
-    yield _items(measured)
+    yield _items(history)
     yield _labelled(
         GaugeMetricFamily("nightshift_jobs", "Jobs in each state", labels=["state"]), measured.jobs_by_state()
     )
     yield _histogram(
         HistogramMetricFamily("nightshift_chunk_duration_seconds", "From claim to commit of a chunk", labels=["pool"]),
         CHUNK_BOUNDS_S,
-        measured.chunk_durations(CHUNK_BOUNDS_S),
+        history.chunk_durations(),
     )
     yield _histogram(
         HistogramMetricFamily(
@@ -136,10 +138,10 @@ def _queue_metrics(measured: Measurements) -> Iterator[Metric]:
     )
 
 
-def _items(measured: Measurements) -> Metric:
+def _items(history: WorkHistory) -> Metric:
     """Items by outcome; the failed ones by code, with what no chunk accounts for under ``other``."""
     family = CounterMetricFamily("nightshift_items", "Items that have their outcome", labels=["outcome", "code"])
-    outcomes, codes = measured.items_by_outcome(), measured.failures_by_code()
+    outcomes, codes = history.items_by_outcome(), history.failures_by_code()
     n_failed = outcomes.pop("failed", 0)
     for outcome, n in outcomes.items():
         family.add_metric([outcome, ""], n)

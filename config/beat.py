@@ -7,6 +7,7 @@ from typing import Any
 
 TICK_SCHEDULES_S = 5
 RECORD_DEAD_LETTERS_S = 30
+SUM_UP_WORK_S = 5 * 60
 SWEEP_EXPIRED_S = 15 * 60
 SWEEP_ORPHANS_S = 6 * 3600
 
@@ -19,6 +20,7 @@ def _every(seconds: int, task: str) -> dict[str, Any]:
 BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "tick-schedules": _every(TICK_SCHEDULES_S, "nightshift.tick_schedules"),
     "record-dead-letters": _every(RECORD_DEAD_LETTERS_S, "nightshift.record_dead_letters"),
+    "sum-up-work": _every(SUM_UP_WORK_S, "nightshift.sum_up_work"),
     "sweep-expired": _every(SWEEP_EXPIRED_S, "nightshift.sweep_expired"),
     "sweep-orphans": _every(SWEEP_ORPHANS_S, "nightshift.sweep_orphans"),
 }

@@ -1,7 +1,8 @@
-"""Sweeping what is past its time."""
+"""Sweeping what is past its time, and summing up what is done."""
 
 from __future__ import annotations
 
+from app.services import sum_up_work as work
 from app.services import sweep_expired as expired
 from app.services import sweep_orphans as orphans
 from app.wiring import process_wiring
@@ -19,3 +20,9 @@ def sweep_expired() -> None:
 def sweep_orphans() -> None:
     """Delete objects that no row names."""
     orphans.sweep_orphans(wiring=process_wiring())
+
+
+@app.task(name="nightshift.sum_up_work", base=NightshiftTask)
+def sum_up_work() -> None:
+    """Sum up the chunks that ended since the last time."""
+    work.sum_up_work(database=process_wiring().database)

@@ -31,7 +31,7 @@ from sqlalchemy import (
     text,
     true,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.types import TypeEngine
 
 metadata = MetaData(
@@ -297,6 +297,7 @@ chunks = Table(
     _moment("created_at", now=True),
     UniqueConstraint("job_id", "ordinal"),
     Index("ix_chunks_pending", "job_id", "ordinal", postgresql_where=text("state = 'pending'")),
+    Index("ix_chunks_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
     Index("ix_chunks_live", "state", "job_id", postgresql_where=text("state IN ('pending', 'granted', 'running')")),
 )
 
@@ -426,6 +427,27 @@ drains = Table(
     metadata,
     Column("queue", Text, primary_key=True),
     _moment("created_at", now=True),
+)
+
+# What came of the chunks that ended before ``work_totals_until``: a sum for each kind of question and each answer.
+work_totals = Table(
+    "work_totals",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("label", Text, primary_key=True),
+    _count("n"),
+    Column("sum_s", Float, nullable=False, server_default=text("0")),
+    # Of a histogram: how many were at most each bound.
+    Column("at_most", ARRAY(BigInteger), nullable=False, server_default="{}"),
+)
+
+# One row; null until something was summed up.
+work_totals_until = Table(
+    "work_totals_until",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    _moment("until"),
+    CheckConstraint("id = 1", name="one_row"),
 )
 
 model_rates = Table(

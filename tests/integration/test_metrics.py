@@ -83,7 +83,7 @@ def _plan_by_hand(wiring: Wiring, tenant_id: str, pool: str) -> str:
         done = {"ordinal": 1, "state": "done", "byte_start": 1, "byte_end": 2, "first_index": 7, "n_items": 5}
         connection.execute(chunks.insert().values(**common, **waiting))
         three_s_ago = func.now() - timedelta(seconds=3)
-        failed = {"n_failed": 1, "errors_by_code": {"item_timeout": 1}}
+        failed = {"n_succeeded": 4, "n_failed": 1, "errors_by_code": {"item_timeout": 1}}
         moments = {"claimed_at": three_s_ago, "finished_at": func.now()}
         connection.execute(chunks.insert().values(**common, **done, **failed, **moments))
         for outcome, n in (("succeeded", 4), ("failed", 1)):

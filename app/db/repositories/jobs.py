@@ -72,6 +72,10 @@ class Jobs:
         """
         return self._one(select(*_FIELDS).where(jobs.c.id == job_id, jobs.c.tenant_id == tenant_id), job_id)
 
+    def get_any(self, job_id: str) -> Job:
+        """One job whoever owns it; for processes that act on ids from our own messages."""
+        return self._one(select(*_FIELDS).where(jobs.c.id == job_id), job_id)
+
     def lock(self, job_id: str) -> Job:
         """One job, its row locked until the end of the transaction. Lock a job before its chunks."""
         return self._one(select(*_FIELDS).where(jobs.c.id == job_id).with_for_update(), job_id)

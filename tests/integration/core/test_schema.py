@@ -26,5 +26,6 @@ def test_migrating_twice_at_once_changes_nothing(core: CoreMachine) -> None:
 
 def test_every_row_of_a_tenant_carries_its_tenant() -> None:
     shared = {"tenants", "workers", "drains", "model_rates", "pool_outlooks", "dead_letters", "alembic_version"}
+    shared |= {"work_totals", "work_totals_until"}
     for table in metadata.sorted_tables:
         assert table.name in shared or "tenant_id" in table.c, table.name
