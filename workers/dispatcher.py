@@ -15,6 +15,7 @@ import psycopg2
 import structlog
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
 from psycopg2.extensions import connection as PgConnection  # noqa: N812 - a class, whatever its name
+from psycopg2.extensions import cursor as PgCursor  # noqa: N812 - likewise
 from sqlalchemy.engine import make_url
 
 from app.db.notify import CHANNEL
@@ -33,16 +34,37 @@ from workers.topology_keeper import TopologyKeeper
 log = structlog.get_logger(__name__)
 
 LEADER_LOCK = 0x6E696768  # "nigh"
+LEADER_SILENCE_S = 20.0
+"""Longer than a look takes, whatever is slow; a leader says something each time."""
 BROKER_PAUSE_S = 1.0
+
+_END_FROZEN_LEADER = """
+    SELECT l.pid, pg_terminate_backend(l.pid)
+    FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE l.locktype = 'advisory' AND l.granted AND l.classid = 0 AND l.objid = %(lock)s AND l.objsubid = 1
+        AND a.datname = current_database() AND a.state = 'idle'
+        AND a.state_change < clock_timestamp() - make_interval(secs => %(silence_s)s)
+"""
 
 
 class Leadership:
-    """One database session that holds the leader's lock and hears NOTIFY; both end with the session."""
+    """One database session that holds the leader's lock and hears NOTIFY; both end with the session.
 
-    def __init__(self, url: str, *, connect_timeout_s: float) -> None:
+    A leader that is frozen keeps its session and says nothing. Whoever stands by ends that session, and the lock with
+    it. Should the frozen one wake in the middle of a look, two look at once, which is harmless: each change is fenced
+    by the state of its row, and messages may come twice. At its next turn it finds that it leads no longer.
+    """
+
+    def __init__(self, url: str, *, connect_timeout_s: float, silence_s: float = LEADER_SILENCE_S) -> None:
+        """Nothing is contacted yet.
+
+        Args:
+            silence_s: a leader whose session has been idle for so long is taken for frozen.
+        """
         # As libpq reads it: an address may say more than where, for example ``?sslmode=verify-full``.
         self._dsn = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
         self._connect_timeout_s = connect_timeout_s
+        self._silence_s = silence_s
         self._session: PgConnection | None = None
         self.is_leader = False
 
@@ -61,6 +83,8 @@ class Leadership:
                     cursor.execute("SELECT pg_try_advisory_lock(%s)", (LEADER_LOCK,))
                     row = cursor.fetchone()
                     self.is_leader = bool(row and row[0])
+                    if not self.is_leader:
+                        self._end_frozen_leader(cursor)
         except psycopg2.Error:
             self.close()
             raise
@@ -83,6 +107,11 @@ class Leadership:
         if self._session is not None:
             self._session.close()
             self._session = None
+
+    def _end_frozen_leader(self, cursor: PgCursor) -> None:
+        cursor.execute(_END_FROZEN_LEADER, {"lock": LEADER_LOCK, "silence_s": self._silence_s})
+        if ended := cursor.fetchall():
+            log.warning("frozen_leader_ended", backends=[pid for pid, _ in ended])
 
     def _connect(self) -> PgConnection:
         self._session = psycopg2.connect(

@@ -13,7 +13,7 @@ from fault_lab import FaultLab
 from seeded_work import good
 from small_disk import SmallDisk, small_disk
 
-pytestmark = [pytest.mark.matrix, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.matrix, pytest.mark.timeout(420)]
 SPARE_MIB = 48
 FULL_S = 15
 
@@ -50,7 +50,7 @@ def test_full_disk(lab: FaultLab, put_on_small_disk: MakeDisk, server: str, happ
     with lab.fault(
         19,
         f"the disk under {server} is full",
-        injected=f"its data on a tmpfs, filled to the last byte for {FULL_S} s (needs root)",
+        injected=f"its data on a tmpfs, filled to the last byte for {FULL_S} s (needs root); over when it takes writes again",
         happens=happens,
         within_s=60.0,
     ) as fault:
@@ -63,6 +63,7 @@ def test_full_disk(lab: FaultLab, put_on_small_disk: MakeDisk, server: str, happ
             disk.fill()  # what a server gave back of its own
             time.sleep(0.2)
         disk.free()
+        lab.stack.wait_until(lambda: _takes_writes(lab), timeout_s=150, what=f"{server} to take writes again by itself")
         fault.is_over()
     refused = [answer for answer in answers if answer.status_code != httpx.codes.ACCEPTED]
     assert refused, "the disk was never full"
@@ -71,6 +72,10 @@ def test_full_disk(lab: FaultLab, put_on_small_disk: MakeDisk, server: str, happ
         if answer.status_code == httpx.codes.ACCEPTED:  # accepted is durable, on a full disk too
             lab.rig.wait_until_ended(answer.json()["id"])
             assert lab.rig.state(answer.json()["id"]) == "succeeded"
+
+
+def _takes_writes(lab: FaultLab) -> bool:
+    return _submit_much(lab).status_code == httpx.codes.ACCEPTED
 
 
 def _submit_much(lab: FaultLab) -> httpx.Response:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import psycopg2
 import pytest
-from core_machine import CoreMachine
+from core_machine import CoreMachine, HeldMessages
 from running_stack import RunningStack
-from seeded_work import good
+from seeded_work import expected_of, good
 
+from app.services.dispatch import Dispatcher
 from workers.dispatcher import DispatcherProcess, Leadership
 
 
@@ -60,6 +63,41 @@ def test_the_other_takes_over_when_the_leaders_session_is_ended(
     assert not first.is_leader
     takes_over(second)
     assert not first.acquire()
+
+
+def test_the_other_takes_over_from_a_leader_that_is_frozen_and_the_frozen_one_finds_out_when_it_wakes(
+    core: CoreMachine,
+) -> None:
+    first = leadership(core)
+    second = Leadership(core.wiring.settings.database_url, connect_timeout_s=5, silence_s=1.0)
+    with closing(first), closing(second):
+        assert first.acquire()
+        for _ in range(8):  # one that speaks is left alone, however long it leads
+            time.sleep(0.25)
+            assert (first.acquire(), second.acquire()) == (True, False)
+        started_s = time.monotonic()
+        takes_over(second)
+        assert time.monotonic() - started_s > 0.5
+        with pytest.raises(psycopg2.Error):
+            first.acquire()
+        assert not first.acquire()
+
+
+def test_two_that_lead_at_once_grant_each_chunk_once(core: CoreMachine) -> None:
+    items = [good(f"{n}") for n in range(40)]
+    job_id = core.planned(items)
+    core.worker_lives()
+    others = HeldMessages()
+    other = Dispatcher(settings=core.wiring.settings, database=core.wiring.database, publisher=others)
+    for _ in range(20):
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda dispatcher: dispatcher.look(), (core.dispatcher, other)))
+        for _, grants in (*core.publisher.take_waves(), *others.take_waves()):
+            for grant in grants:
+                core.run(grant.chunk_id)
+    core.drive(job_id)
+    core.checker.check_job(job_id, expected_of(items))
+    assert {chunk["attempt"] for chunk in core.chunks(job_id)} == {1}
 
 
 def test_what_the_address_says_beside_the_place_is_heeded(core: CoreMachine) -> None:
