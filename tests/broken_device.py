@@ -7,10 +7,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
 from chaos_rig import ChaosRig
+from seeded_work import Expected, SeededItem, good
 
 WORKER = Path(__file__).with_name("broken_worker.py")
 QUEUE = "cpu.0"
@@ -67,3 +69,14 @@ def _wait_for_worker(rig: ChaosRig) -> None:
     rig.stack.wait_until(
         lambda: [row["queue"] for row in rig.sql(alive)] == [QUEUE], timeout_s=READY_WITHIN_S, what="the broken worker"
     )
+
+
+def breaking(custom_id: str, how: str, code: str | None) -> SeededItem:
+    """An item that breaks its worker's device; it fails with ``code``, or succeeds."""
+    item = good(custom_id)
+    expected = item.expected if code is None else Expected("failed", code)
+    return replace(item, body={**item.body, "breaks": how}, expected=expected)
+
+
+def among_neighbours(*items: SeededItem) -> list[SeededItem]:
+    return [*(good(f"before-{n}") for n in range(20)), *items, *(good(f"after-{n}") for n in range(20))]

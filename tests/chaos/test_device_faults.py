@@ -4,13 +4,11 @@ alone with the right code, and its neighbours succeed."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from broken_device import broken_device
+from broken_device import among_neighbours, breaking, broken_device
 from chaos_rig import ChaosRig
-from seeded_work import Expected, SeededItem, good
 
 MEMORY_BYTES = 500 * 2**20
 
@@ -25,17 +23,6 @@ def broken(rig: ChaosRig, folder: Path) -> Iterator[ChaosRig]:
     """The stack with a worker that breaks as it is told, and may hold so much memory."""
     with broken_device(rig, folder, NIGHTSHIFT_WORKER_MEMORY_BYTES=str(MEMORY_BYTES)):
         yield rig
-
-
-def breaking(custom_id: str, how: str, code: str | None) -> SeededItem:
-    """An item that breaks its worker's device; it fails with ``code``, or succeeds."""
-    item = good(custom_id)
-    expected = item.expected if code is None else Expected("failed", code)
-    return replace(item, body={**item.body, "breaks": how}, expected=expected)
-
-
-def among_neighbours(*items: SeededItem) -> list[SeededItem]:
-    return [*(good(f"before-{n}") for n in range(20)), *items, *(good(f"after-{n}") for n in range(20))]
 
 
 def test_whatever_the_device_does_the_item_at_fault_fails_alone_and_says_why(broken: ChaosRig) -> None:

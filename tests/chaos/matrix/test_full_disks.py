@@ -50,7 +50,7 @@ def test_full_disk(lab: FaultLab, put_on_small_disk: MakeDisk, server: str, happ
     with lab.fault(
         19,
         f"the disk under {server} is full",
-        injected=f"its data on a tmpfs, filled to the last byte for {FULL_S} s (needs root); over when it takes writes again",
+        injected=f"its data on a tmpfs, filled to the last byte for {FULL_S} s (needs root)",
         happens=happens,
         within_s=60.0,
     ) as fault:
