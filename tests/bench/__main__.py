@@ -23,6 +23,7 @@ from rich.console import Console
 from tests.bench.bed import Bed, distant_bed, own_bed, running_bed
 from tests.bench.echo import measure_echo
 from tests.bench.embeddings import measure_embeddings, warm_up
+from tests.bench.fairness import measure_fairness
 from tests.bench.history import History, load_history
 from tests.bench.latency import measure_latency
 from tests.bench.machine import describe_machine
@@ -36,8 +37,8 @@ from tests.bench.transfers import measure_transfers
 
 ROOT = Path(__file__).resolve().parents[2]
 FIGURES = ROOT / ".nightshift" / "bench" / "figures.json"
-PARTS = ("short", "mixed", "latency", "echo", "transfers", "scaling")
-LOCAL_PARTS = frozenset({"transfers", "scaling"})
+PARTS = ("short", "mixed", "latency", "echo", "transfers", "scaling", "fairness")
+LOCAL_PARTS = frozenset({"transfers", "scaling", "fairness"})
 """These look at the processes of a local stack."""
 N_WARM_UP_TEXTS = 4_000
 
@@ -105,6 +106,7 @@ def _measure(bed: Bed, plan: Plan, parts: list[str], before: History, console: C
         "echo": partial(measure_echo, bed, plan),
         "transfers": partial(measure_transfers, bed, plan),
         "scaling": partial(measure_scaling, bed, plan, texts),
+        "fairness": partial(measure_fairness, bed, plan),
     }
     after = before
     for part in parts:

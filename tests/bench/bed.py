@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import psutil
 from checker import Checker
 from nightshift_local.home import Home
@@ -73,6 +74,23 @@ class Bed:
             for name in names:
                 supervisor.start_program(name)
 
+    @contextmanager
+    def tenant(self, name: str, **quota: float | None) -> Iterator[Api]:
+        """A tenant with these quotas while the block runs; its jobs are noted as the bench's own."""
+        env = read_env(self.local.home.env_file)
+        with (
+            httpx.Client(
+                base_url=env["NIGHTSHIFT_URL"], headers={"Authorization": f"Bearer {env['NIGHTSHIFT_ADMIN_KEY']}"}
+            ) as admin,
+            Api(env["NIGHTSHIFT_URL"], _new_key(admin, name)) as api,
+        ):
+            admin.patch(f"/v1/admin/tenants/{name}", json=quota).raise_for_status()
+            try:
+                yield api
+            finally:
+                admin.patch(f"/v1/admin/tenants/{name}", json=dict.fromkeys(quota)).raise_for_status()
+                self.api.note_jobs(api.take_job_ids())
+
     def n_warm_workers(self) -> int:
         """Workers that are heard of and have loaded their models."""
         settings = self.settings
@@ -98,6 +116,10 @@ class Bed:
         checker.check_all()
         wiring.database.close()
         return len(job_ids)
+
+
+def _new_key(admin: httpx.Client, tenant: str) -> str:
+    return str(admin.post("/v1/admin/keys", json={"tenant": tenant}).raise_for_status().json()["key"])
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
@@ -60,6 +61,15 @@ class Api:
                 return job
             time.sleep(every_s)
         raise RuntimeError(f"{job_id} did not end within {LONGEST_JOB_S:.0f} s: {job}")
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """The job as it is now."""
+        found: dict[str, Any] = self._http.get(f"/v1/jobs/{job_id}").raise_for_status().json()
+        return found
+
+    def note_jobs(self, job_ids: Iterable[str]) -> None:
+        """Count jobs that another client made among those of this one."""
+        self._job_ids += job_ids
 
     def download(self, job_id: str, path: Path) -> int:
         """Write all result lines of a finished job to a file; its size in bytes."""

@@ -29,7 +29,7 @@ def measure_latency(bed: Bed, plan: Plan, texts: Sequence[str]) -> list[Row]:
         _run_single_job(api)
     single_job = Sample([_timed(lambda: _run_single_job(api)) for _ in range(plan.n_single_jobs)])
     bed.say(f"{plan.n_single_jobs} jobs of one item: {single_job.p50 * 1000:.0f} ms")
-    submit = _submit_at_rate(api, plan)
+    submit = submit_at_rate(api, plan)
     bed.say(f"{plan.n_submits} submits at {plan.submits_per_s:g} per second: {submit.p50 * 1000:.0f} ms")
     what = f"submit a job, {plan.submits_per_s:g} each second"
     return [
@@ -95,7 +95,7 @@ def _at_rate(api: Api, n_at_most: int, is_over: Callable[[], bool]) -> list[floa
     return took
 
 
-def _submit_at_rate(api: Api, plan: Plan) -> Sample:
+def submit_at_rate(api: Api, plan: Plan) -> Sample:
     """Send each request when it is due, however late the answers of others are."""
     begins_s = time.perf_counter()
     due = [begins_s + number / plan.submits_per_s for number in range(plan.n_submits)]

@@ -14,6 +14,9 @@ class Plan:
         job_sizes: items of the echo jobs whose cost is compared; above ``n_echo_items`` they become several jobs.
         submits_per_s: fixed rate; a slow answer does not delay the next request.
         n_background_texts: of the job that runs beside synchronous requests.
+        n_queued_jobs: that stand there while others are served; and tenants among whom the next is chosen.
+        n_waiting_chunks: of all of these together.
+        n_jobs_by_class: urgent, standard, background, each one chunk; enough that all three wait for a while.
         transfer_bytes: of the file that goes up and of the results that come down.
     """
 
@@ -30,6 +33,9 @@ class Plan:
     n_background_texts: int
     transfer_bytes: int
     n_delayed_items: int
+    n_queued_jobs: int
+    n_waiting_chunks: int
+    n_jobs_by_class: tuple[int, int, int]
 
 
 FULL = Plan(
@@ -46,6 +52,9 @@ FULL = Plan(
     n_background_texts=5_000,
     transfer_bytes=200 * 2**20 - 2**20,
     n_delayed_items=400,
+    n_queued_jobs=10_000,
+    n_waiting_chunks=100_000,
+    n_jobs_by_class=(240, 60, 20),
 )
 QUICK = Plan(
     n_short_texts=200,
@@ -61,4 +70,7 @@ QUICK = Plan(
     n_background_texts=200,
     transfer_bytes=2 * 2**20,
     n_delayed_items=20,
+    n_queued_jobs=100,
+    n_waiting_chunks=200,
+    n_jobs_by_class=(12, 6, 3),
 )
