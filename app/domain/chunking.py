@@ -28,6 +28,19 @@ class ChunkLimits:
 
     tokens: int
     items: int
+    least_tokens: int = 1
+    """Below which shrinking stops."""
+    total_tokens: float = 0.0
+    """Of the whole input, roughly; the last chunks shrink with what is left, so that all workers end together."""
+    n_workers: int = 0
+    """Who share the work; 0: chunks do not shrink."""
+
+    def tokens_after(self, planned_tokens: int) -> float:
+        """The share of work of a chunk behind ``planned_tokens`` of other chunks."""
+        if not self.n_workers:
+            return self.tokens
+        left = self.total_tokens - planned_tokens
+        return min(self.tokens, max(self.least_tokens, left / self.n_workers / 2))
 
 
 def estimate_tokens(size_bytes: int, max_input_tokens: int) -> int:
@@ -50,7 +63,13 @@ def chunk_limits(
     """Choose the size of a job's chunks."""
     total_tokens = input_size_bytes / BYTES_PER_TOKEN
     chunk_s = chunk_share_s(total_tokens / tokens_per_s, target_s=target_s, n_workers=n_workers)
-    return ChunkLimits(tokens=max(1, int(chunk_s * tokens_per_s)), items=max_items)
+    return ChunkLimits(
+        tokens=max(1, int(chunk_s * tokens_per_s)),
+        items=max_items,
+        least_tokens=max(1, int(target_s / 10 * tokens_per_s)),
+        total_tokens=total_tokens,
+        n_workers=max(1, n_workers),
+    )
 
 
 class ChunkPlanner:
@@ -61,6 +80,7 @@ class ChunkPlanner:
         self._ordinal = 0
         self._next_index = first_index
         self._open: PlannedChunk | None = None
+        self._planned_tokens = 0
 
     def add(self, *, offset: int, size_bytes: int, tokens: int) -> PlannedChunk | None:
         """Take the next item; returns the chunk before it where that one is now closed."""
@@ -82,10 +102,12 @@ class ChunkPlanner:
         closed, self._open = self._open, None
         if closed is not None:
             self._ordinal += 1
+            self._planned_tokens += closed.estimated_tokens
         return closed
 
     def _is_full(self, tokens: int) -> bool:
         current = self._open
         return current is not None and (
-            current.n_items >= self._limits.items or current.estimated_tokens + tokens > self._limits.tokens
+            current.n_items >= self._limits.items
+            or current.estimated_tokens + tokens > self._limits.tokens_after(self._planned_tokens)
         )

@@ -34,10 +34,11 @@ from tests.bench.rows import Row
 from tests.bench.scaling import measure_scaling
 from tests.bench.texts import mixed_texts, short_texts
 from tests.bench.transfers import measure_transfers
+from tests.bench.validation import measure_validation
 
 ROOT = Path(__file__).resolve().parents[2]
 FIGURES = ROOT / ".nightshift" / "bench" / "figures.json"
-PARTS = ("short", "mixed", "latency", "echo", "transfers", "scaling", "fairness")
+PARTS = ("short", "mixed", "latency", "echo", "transfers", "scaling", "fairness", "validation")
 LOCAL_PARTS = frozenset({"transfers", "scaling", "fairness"})
 """These look at the processes of a local stack."""
 N_WARM_UP_TEXTS = 4_000
@@ -107,6 +108,7 @@ def _measure(bed: Bed, plan: Plan, parts: list[str], before: History, console: C
         "transfers": partial(measure_transfers, bed, plan),
         "scaling": partial(measure_scaling, bed, plan, texts),
         "fairness": partial(measure_fairness, bed, plan),
+        "validation": partial(measure_validation, plan),
     }
     after = before
     for part in parts:

@@ -33,5 +33,5 @@ def test_the_bench_measures_a_running_stack_checks_it_and_keeps_its_figures(
     measured = json.loads(figures.read_text(encoding="utf-8"))["measured"]
     assert measured["short.cosine"]["row"]["sample"]["values"][0] >= 0.9999
     parts = {key.partition(".")[0] for key in measured}
-    assert parts >= {"short", "mixed", "submit", "sync", "echo", "size", "transfer", "memory", "fair"}
-    assert done.stdout.count("found every promise kept") == 7
+    assert parts >= {"short", "mixed", "submit", "sync", "echo", "size", "transfer", "memory", "fair", "validate"}
+    assert done.stdout.count("found every promise kept") == 8

@@ -73,6 +73,17 @@ def test_a_big_job_gets_chunks_of_the_target_and_a_small_one_two_per_worker() ->
     assert tokens(10) == 1_000
 
 
+def test_the_last_chunks_shrink_so_that_all_workers_end_together() -> None:
+    limits = chunk_limits(input_size_bytes=400 * 1000, tokens_per_s=1000, target_s=10, n_workers=2, max_items=100_000)
+    chunks = plan([199] * 2000, limits)
+    tokens = [chunk.estimated_tokens for chunk in chunks]
+
+    assert tokens[:5] == sorted(tokens[:5], reverse=True)
+    assert 9_900 <= tokens[0] <= 10_000
+    assert tokens[-2] <= 1_000
+    assert max(tokens[-4:]) <= 1_100  # a worker that takes the last one keeps the others waiting for a second
+
+
 def test_a_line_never_costs_more_than_the_model_takes() -> None:
     assert estimate_tokens(10**9, 256) == estimate_tokens(256 * 4, 256)
     assert estimate_tokens(0, 256) > 0
