@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 from app.db.session import Database
 from app.ports import DeathNotes, ItemRunner, ObjectStore
+from app.services.explain_waiting import KnownOutlooks
 from app.storage.s3 import S3Store
 from config.models import ModelSpec, load_models
 from config.settings import Settings, load_settings
@@ -21,6 +22,7 @@ class Wiring:
     models: Mapping[str, ModelSpec]
     database: Database
     storage: ObjectStore
+    outlooks: KnownOutlooks = field(default_factory=KnownOutlooks)
 
 
 def build_wiring(settings: Settings) -> Wiring:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import select
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from types import FrameType
 
@@ -172,7 +173,9 @@ def main() -> None:
     configure_logging(level=settings.log_level, process="dispatcher")
     init_sentry(settings, process="dispatcher")
     database = process_wiring().database
-    dispatcher = Dispatcher(settings=settings, database=database, publisher=CeleryPublisher(celery_app))
+    aside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="outlook")
+    publisher = CeleryPublisher(celery_app)
+    dispatcher = Dispatcher(settings=settings, database=database, publisher=publisher, aside=aside)
     metrics = start_metrics_server(settings, database)
     leadership = Leadership(settings.database_url, connect_timeout_s=settings.connect_timeout_s)
     process = DispatcherProcess(settings, dispatcher, leadership)
@@ -181,7 +184,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, process.stop)
     signal.signal(signal.SIGINT, process.stop)
     log.info("dispatcher_started")
-    with closing(metrics), closing(topology):
+    with closing(metrics), closing(topology), aside:
         process.run()
 
 

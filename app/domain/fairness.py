@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from app.domain.jobs import Priority
@@ -69,6 +69,10 @@ class VirtualTime:
             heapq.heappop(self._heap)
         return None
 
+    def ahead(self) -> dict[str, float]:
+        """By how much each member has had more than whoever is next."""
+        return {member: spent - self.now for member, spent in self._spent.items() if spent > self.now}
+
     def charge(self, member: str, amount: float) -> None:
         """Book what ``member`` used; a negative amount gives back what was booked too much."""
         spent = self._spent.get(member, self.now) + amount
@@ -93,6 +97,14 @@ class VirtualTime:
         self._spent = {
             member: spent for member, spent in self._spent.items() if member in self._active or spent > self.now
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Who has had more than whoever is next, and by how much, in seconds over weight."""
+
+    classes: Mapping[str, float] = field(default_factory=dict)
+    tenants: Mapping[tuple[Priority, str], float] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -127,6 +139,15 @@ class FairShare:
         priority = Priority(chosen)
         tenant_id = self._tenants[priority].first()
         return None if tenant_id is None else (priority, tenant_id)
+
+    def standing(self) -> Standing:
+        """How the classes and tenants stand to each other now."""
+        tenants = {
+            (priority, tenant_id): ahead
+            for priority, level in self._tenants.items()
+            for tenant_id, ahead in level.ahead().items()
+        }
+        return Standing(self._classes.ahead(), tenants)
 
     def charge(self, priority: Priority, tenant_id: str, cost_s: float) -> None:
         """Book the estimated device seconds of one chunk."""

@@ -14,14 +14,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from app.domain.fairness import CLASS_WEIGHTS
+from app.domain.fairness import CLASS_WEIGHTS, Standing
 from app.domain.jobs import Eta, Priority
 
 MOST_TURNS = 30_000
 GROWTHS = (0.05, 0.2, 1.0, 4.0)
 """Share of what a job has had that its next turn may give it; the first with which the turns are few enough."""
-MEASURED, ASSUMED = 1.3, 4.0
-"""By which factor the time ahead may be wrong, where rates were measured and where they are only assumed."""
+MEASURED, ASSUMED, KEPT_BACK = 1.5, 4.0, 1.5
+"""By which factor the time ahead may be wrong: where rates were measured, where they are only assumed, and once more
+for a job that waits for others of its tenant to end."""
 CLOSING_S = 0.3
 """From the last chunk of a job to its end."""
 MIN_CHUNK_S = 0.001
@@ -109,6 +110,7 @@ def forecast(
     backlog: Sequence[Backlog],
     *,
     workers_free_in_s: Sequence[float],
+    standing: Standing | None = None,
     weights: Mapping[str, float] | None = None,
     max_chunks: Mapping[str, int] | None = None,
 ) -> dict[str, Forecast]:
@@ -116,11 +118,12 @@ def forecast(
 
     Args:
         workers_free_in_s: for each live worker, when it will have done what it has; at least one.
+        standing: what classes and tenants have had, as of now; all alike where it is not known.
         weights: of tenants; 1 where not named.
         max_chunks: the most chunks of a tenant that may be with workers at once, where that is fewer than there are
             workers.
     """
-    simulation = _Simulation(backlog, list(workers_free_in_s), weights or {})
+    simulation = _Simulation(backlog, list(workers_free_in_s), _Turns(weights or {}, standing or Standing()))
     runs = simulation.run()
     _slow_down(runs, max_chunks or {})
     waiting = sorted((run for run in runs if not run.job.is_running), key=lambda run: (run.starts_s, run.rank))
@@ -131,12 +134,11 @@ def forecast(
 class _Simulation:
     """The pool, from now until everything is done."""
 
-    def __init__(self, backlog: Sequence[Backlog], free_in_s: list[float], weights: Mapping[str, float]) -> None:
+    def __init__(self, backlog: Sequence[Backlog], free_in_s: list[float], turns: _Turns) -> None:
         self._backlog = backlog
         self._workers = free_in_s
-        self._weights = weights
+        self._turns = turns
         self._growth = _growth(backlog)
-        self._turns = _Turns(weights)
         self._later: list[tuple[float, int, _Run]] = []
         self._kept_back: dict[str, list[tuple[int, _Run]]] = defaultdict(list)
         self._given_s = 0.0
@@ -212,8 +214,9 @@ class _Simulation:
 class _Turns:
     """Whose turn it is: classes and tenants by what they had over their weight, jobs by their line."""
 
-    def __init__(self, weights: Mapping[str, float]) -> None:
+    def __init__(self, weights: Mapping[str, float], standing: Standing) -> None:
         self._weights = weights
+        self._standing = standing
         self._classes: dict[Priority, list[tuple[float, str]]] = {}
         self._class_had: dict[Priority, float] = {}
         self._jobs: dict[tuple[Priority, str], list[tuple[int, _Run]]] = defaultdict(list)
@@ -232,8 +235,9 @@ class _Turns:
         heapq.heappush(jobs, (run.rank, run))
         if len(jobs) > 1:
             return
-        heapq.heappush(self._classes.setdefault(priority, []), (self._now[priority], tenant_id))
-        self._class_had.setdefault(priority, self._class_now)
+        had = max(self._now[priority], self._standing.tenants.get((priority, tenant_id), 0.0))
+        heapq.heappush(self._classes.setdefault(priority, []), (had, tenant_id))
+        self._class_had.setdefault(priority, max(self._class_now, self._standing.classes.get(priority, 0.0)))
 
     def next(self) -> _Run:
         """The job whose turn it is; ``charge`` it before asking again."""
@@ -294,7 +298,8 @@ def _slow_down(runs: Sequence[_Run], max_chunks: Mapping[str, int]) -> None:
 
 def _forecast_of(run: _Run, position: int | None) -> Forecast:
     wrong_by = MEASURED + (ASSUMED - MEASURED) * run.assumed
+    wrong_by *= KEPT_BACK if run.job.is_kept_back else 1.0
     ends_s = run.ends_s + CLOSING_S
-    chunk_s = max(run.job.ready.chunk_s, run.job.later.chunk_s)
-    eta = Eta(seconds=ends_s, low=max(0.0, ends_s / wrong_by - chunk_s), high=ends_s * wrong_by + chunk_s)
+    slack_s = max(run.job.ready.chunk_s, run.job.later.chunk_s, CLOSING_S)
+    eta = Eta(seconds=ends_s, low=max(0.0, ends_s / wrong_by - slack_s), high=ends_s * wrong_by + slack_s)
     return Forecast(starts_in_s=run.starts_s, eta=eta, position=position)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
@@ -17,10 +19,13 @@ from app.db.repositories.groups import Groups
 from app.db.repositories.jobs import Jobs
 from app.db.repositories.workers import LiveWorker, Workers
 from app.db.session import Database
+from app.errors import BrokerUnavailable
 from app.ports import Grant, WorkPublisher
 from app.services.escalate_jobs import escalate_jobs
 from app.services.expire_jobs import expire_jobs
 from app.services.grant_chunks import ChunkGranter
+from app.services.take_outlook import OutlookTaker
+from app.services.watch_broker import WatchedPublisher
 from config.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -53,12 +58,20 @@ class Patience:
 
 
 class Dispatcher:
-    """Does one look after another, on behalf of the leader."""
+    """Does one look after another, on behalf of the leader.
 
-    def __init__(self, *, settings: Settings, database: Database, publisher: WorkPublisher) -> None:
+    Args:
+        aside: a thread in which the outlooks are taken, so that no look waits for them; None to take them in the look.
+    """
+
+    def __init__(
+        self, *, settings: Settings, database: Database, publisher: WorkPublisher, aside: Executor | None = None
+    ) -> None:
         self._settings = settings
         self._database = database
-        self._publisher = publisher
+        self._publisher = WatchedPublisher(publisher)
+        self._outlooks = OutlookTaker(settings, database)
+        self._aside = aside
         self._granter = ChunkGranter(settings)
         self._prepare = Patience(settings.grant_patience_s)
         self._lead = Patience(settings.grant_patience_s)
@@ -76,16 +89,39 @@ class Dispatcher:
         Raises:
             BrokerUnavailable, DatabaseUnavailable: look again later; nothing is lost.
         """
+        try:
+            self._match_rows()
+            self._publisher.ask_again()
+        except BrokerUnavailable:
+            self._tell_who_waits()
+            raise
+        self._tell_who_waits()
+
+    def _match_rows(self) -> None:
         expire_jobs(database=self._database)
         escalate_jobs(database=self._database)
-        with self._database.begin() as connection:
-            workers = Workers(connection).live(silence_s=self._settings.worker_silence_s)
+        workers = self._live_workers()
         self._take_back(workers)
         self._publish_preparations()
         self._publish_leads()
         self._publish_finishes()
         self._publish_lost(workers)
         self._grant(workers)
+
+    def _live_workers(self) -> list[LiveWorker]:
+        with self._database.begin() as connection:
+            return Workers(connection).live(silence_s=self._settings.worker_silence_s)
+
+    def _tell_who_waits(self) -> None:
+        if not self._outlooks.is_due():
+            return
+        take = partial(
+            self._outlooks.take, self._live_workers(), turns=self._granter.turns(), broker_away_s=self._publisher.away_s
+        )
+        if self._aside is None:
+            take()
+        else:
+            self._aside.submit(take).add_done_callback(_log_failure)
 
     def _take_back(self, workers: list[LiveWorker]) -> None:
         with self._database.begin() as connection:
@@ -158,3 +194,10 @@ class Dispatcher:
             raise
         for job_id, grants in waves.items():
             self._publisher.publish_wave(job_id, grants)
+
+
+def _log_failure(taken: Future[None]) -> None:
+    """An outlook that could not be taken grows old, and the next is taken soon."""
+    error = taken.exception()
+    if error is not None:
+        log.warning("outlook_not_taken", reason=str(error), exc_info=error)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -17,9 +17,10 @@ from sqlalchemy import Connection
 from app.db.repositories.dispatching import BusyChunk, ChunkEnd, Dispatching, Granted
 from app.db.repositories.queued_jobs import QueuedJobs
 from app.db.repositories.workers import LiveWorker, Workers
+from app.domain.fairness import Standing
 from app.domain.jobs import Priority
 from app.domain.states import ChunkState
-from app.domain.tenant_places import QueuedJob
+from app.domain.tenant_places import Cap, QueuedJob
 from app.domain.tenants import TenantQuotas
 from app.domain.work_queue import WorkQueue
 from app.ports import Grant
@@ -61,6 +62,14 @@ class _Charge:
         return 0.0 if end.attempt == self.attempt else None
 
 
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """Whom a quota keeps back, and how classes and tenants stand to each other in each pool with workers; a copy."""
+
+    kept_back: Mapping[str, Cap]
+    standings: Mapping[str, Standing]
+
+
 class ChunkGranter:
     """Decides who is next, look after look."""
 
@@ -76,6 +85,11 @@ class ChunkGranter:
         self._whole_read_due_s = 0.0
         self._recount_due_s = 0.0
         self._charges: dict[int, _Charge] = {}
+
+    def turns(self) -> Turns:
+        """How things stood after the last look."""
+        standings = {pool: self._queue.share(pool).standing() for pool in self._pools}
+        return Turns(self._queue.kept_back(), standings)
 
     def grant(self, connection: Connection, workers: Sequence[LiveWorker]) -> Waves:
         """Grant chunks to the free slots of live workers, inside one transaction; to be published once it is committed.

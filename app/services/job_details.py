@@ -13,9 +13,9 @@ from typing import Any
 from sqlalchemy import Connection
 
 from app.db.repositories.outcomes import EMPTY_TALLY, Outcomes, Tally
-from app.domain.jobs import Cost, Counts, Job, JobDetails, Usage, Waiting
+from app.domain.jobs import Cost, Counts, Job, JobDetails, Usage
+from app.domain.outlook import waiting_by_state
 from app.domain.pricing import cost_of, no_cost
-from app.domain.states import JobState
 from config.models import ModelSpec
 
 
@@ -37,7 +37,7 @@ def details_from(job: Job, tally: Tally, models: Mapping[str, ModelSpec]) -> Job
         usage=tally.usage,
         cost=cost_of_job(job.model, tally.usage, models),
         errors_by_code=tally.errors_by_code,
-        waiting=Waiting(reason="paused", detail="paused until it is resumed") if job.state is JobState.PAUSED else None,
+        waiting=waiting_by_state(job.state),
     )
 
 

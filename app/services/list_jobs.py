@@ -5,6 +5,7 @@ from __future__ import annotations
 from app.db.repositories.jobs import JobFilters, Jobs
 from app.domain.jobs import JobDetails
 from app.domain.pages import Page
+from app.services.explain_waiting import explain_waiting
 from app.services.job_details import job_details
 from app.wiring import Wiring
 
@@ -20,4 +21,5 @@ def list_jobs(
     with wiring.database.begin() as connection:
         found = Jobs(connection).list(tenant_id, limit=limit + 1, after=after, filters=filters)
         details = job_details(connection, found[:limit], wiring.models)
-    return Page(items=details, has_more=len(found) > limit)
+        explained = explain_waiting(connection, wiring.outlooks, details)
+    return Page(items=explained, has_more=len(found) > limit)

@@ -12,6 +12,7 @@ from app.domain.jobs import Job, JobDetails
 from app.domain.states import TERMINAL_JOB_STATES, JobState
 from app.domain.windows import window_seconds
 from app.errors import InvalidRequest, StateConflict
+from app.services.explain_waiting import explain_waiting
 from app.services.job_details import job_details
 from app.wiring import Wiring
 
@@ -40,7 +41,8 @@ def update_job(*, wiring: Wiring, tenant_id: str, job_id: str, changes: dict[str
         if told := _differences(job, changed, changes):
             Events(connection).append(job.tenant_id, job.id, "update", data={"changes": told})
             notify(connection)
-        return job_details(connection, [changed], wiring.models)[0]
+        details = job_details(connection, [changed], wiring.models)
+        return explain_waiting(connection, wiring.outlooks, details)[0]
 
 
 def _refuse_unless_live(job: Job) -> None:

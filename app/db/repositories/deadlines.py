@@ -43,7 +43,7 @@ class Deadlines:
     def due_for_escalation(self, limit: int) -> Sequence[str]:
         """Jobs that are to become urgent because most of their window has passed, the most pressing first."""
         late = _seconds(func.now() - _BEGUN_AT) >= _seconds(jobs.c.deadline_at - _BEGUN_AT) * ESCALATE_AT
-        query = select(jobs.c.id).where(*_MAY_ESCALATE, late).order_by(jobs.c.deadline_at).limit(limit)
+        query = select(jobs.c.id).where(*MAY_ESCALATE, late).order_by(jobs.c.deadline_at).limit(limit)
         return self._connection.execute(query).scalars().all()
 
     def escalate(self, job_id: str) -> Priority | None:
@@ -52,7 +52,7 @@ class Deadlines:
         Returns:
             The priority it had; None where it needs no escalation, or none any more.
         """
-        query = select(jobs.c.priority).where(jobs.c.id == job_id, *_MAY_ESCALATE).with_for_update()
+        query = select(jobs.c.priority).where(jobs.c.id == job_id, *MAY_ESCALATE).with_for_update()
         priority = self._connection.execute(query).scalar_one_or_none()
         if priority is None:
             return None
@@ -63,7 +63,7 @@ class Deadlines:
 
 # A window begins with the creation of the job, or with the last retry.
 _BEGUN_AT = func.coalesce(jobs.c.window_from, jobs.c.created_at)
-_MAY_ESCALATE: tuple[ColumnElement[bool], ...] = (
+MAY_ESCALATE: tuple[ColumnElement[bool], ...] = (
     jobs.c.on_deadline == OnDeadline.ESCALATE,
     jobs.c.escalated_at.is_(None),
     jobs.c.priority != Priority.URGENT,

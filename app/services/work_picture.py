@@ -1,0 +1,100 @@
+"""What is left to do of every job in seconds of a worker, and when each worker is free: where a forecast begins."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from app.db.repositories.outlooks import ChunkInView, JobInView
+from app.domain.forecast import Backlog, Work
+from app.domain.tenant_places import Cap
+
+LEAST_LEFT = 0.1
+"""A chunk that runs longer than it should has about this share of its time still before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """How fast chunks run, by what is known best: the job itself, its model, or what was assumed at its planning."""
+
+    of_jobs: Mapping[str, float]
+    """Measured tokens in a second of a worker."""
+    of_models: Mapping[tuple[str, str, str], float]
+    """The same, by model, version and pool."""
+
+    def known(self, job: JobInView) -> float | None:
+        """The measured rate of a job."""
+        of_model = self.of_models.get((job.model or "", job.model_version or "", job.pool))
+        return self.of_jobs.get(job.id, of_model)
+
+    def seconds(self, job: JobInView, tokens: float, planned_s: float) -> float:
+        """What so many tokens of a job take, where ``planned_s`` was estimated when they were planned."""
+        rate = self.known(job)
+        return planned_s if rate is None else tokens / rate
+
+
+class WorkPicture:
+    """The jobs that may run, as their chunks stand."""
+
+    def __init__(
+        self,
+        jobs: Sequence[JobInView],
+        busy: Sequence[ChunkInView],
+        *,
+        rates: Rates,
+        kept_back: Mapping[str, Cap],
+        live_queues: Collection[str],
+    ) -> None:
+        self.jobs = jobs
+        self.free_in_s: dict[str, float] = dict.fromkeys(live_queues, 0.0)
+        """For each live worker's queue, when it will have done what it has."""
+        self._rates = rates
+        self._kept_back = kept_back
+        self._by_id = {job.id: job for job in jobs}
+        self._queue_ends_s: dict[str, float] = defaultdict(float)
+        self._busy_until_s: dict[str, float] = {}
+        self._running: set[str] = set()
+        self._left_behind: dict[str, list[ChunkInView]] = defaultdict(list)
+        for chunk in busy:
+            # What a worker that is being drained runs comes to its end; what waits in its queue goes to others.
+            if chunk.is_running or chunk.queue in self.free_in_s:
+                self._queue_up(chunk)
+            else:
+                self._left_behind[chunk.job_id].append(chunk)
+
+    def backlog(self, job: JobInView) -> Backlog:
+        """What is left to do of a job."""
+        return Backlog(
+            job_id=job.id,
+            tenant_id=job.tenant_id,
+            priority=job.priority,
+            deadline_at=job.deadline_at,
+            created_at=job.created_at,
+            ready=self._ready(job),
+            later=Work(job.n_later, self._rates.seconds(job, job.later_tokens, job.later_planned_s)),
+            later_in_s=max(0.0, job.later_in_s),
+            busy_until_s=self._busy_until_s.get(job.id, 0.0),
+            is_running=job.id in self._running,
+            is_kept_back=self._kept_back.get(job.id, Cap.MAX_CHUNKS) is not Cap.MAX_CHUNKS,
+            is_measured=self._rates.known(job) is not None,
+        )
+
+    def _queue_up(self, chunk: ChunkInView) -> None:
+        """A chunk is done behind those before it in its queue."""
+        job = self._by_id.get(chunk.job_id)
+        cost_s = chunk.planned_s if job is None else self._rates.seconds(job, chunk.tokens, chunk.planned_s)
+        until_s = self._queue_ends_s[chunk.queue] + max(cost_s - chunk.elapsed_s, cost_s * LEAST_LEFT)
+        self._queue_ends_s[chunk.queue] = until_s
+        self._busy_until_s[chunk.job_id] = max(self._busy_until_s.get(chunk.job_id, 0.0), until_s)
+        if chunk.queue in self.free_in_s:
+            self.free_in_s[chunk.queue] = until_s
+        if chunk.is_running:
+            self._running.add(chunk.job_id)
+
+    def _ready(self, job: JobInView) -> Work:
+        """What may be granted now, with what dead workers left behind: it is taken back soon."""
+        left_behind = self._left_behind.get(job.id, ())
+        seconds = self._rates.seconds(job, job.ready_tokens, job.ready_planned_s)
+        seconds += sum(self._rates.seconds(job, chunk.tokens, chunk.planned_s) for chunk in left_behind)
+        return Work(job.n_ready + len(left_behind), seconds)
