@@ -23,7 +23,7 @@ from app.api import (
 )
 from app.api.blueprints import ApiBlueprint
 from app.api.json_provider import OrjsonProvider
-from app.api.native import groups, jobs, results, schedules
+from app.api.native import groups, jobs, results, schedules, stats
 from app.api.openai import batches, embeddings, files, models, uploads
 from app.broker.sync_client import KombuSyncLane
 from app.wiring import Wiring
@@ -38,6 +38,7 @@ BLUEPRINTS: Sequence[ApiBlueprint] = (
     models.blueprint,
     embeddings.blueprint,
     schedules.blueprint,
+    stats.blueprint,
     admin_keys.blueprint,
     admin_tenants.blueprint,
     admin_workers.blueprint,

@@ -25,6 +25,7 @@ from app.db.repositories.measurements import Measurements
 from app.db.repositories.work_history import CHUNK_BOUNDS_S, Distribution, WorkHistory
 from app.db.session import Database
 from app.errors import NightshiftError
+from app.service_metrics import ServiceCollector
 from config.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -222,6 +223,8 @@ def metrics_registry(database: Database, metrics_dir: Path) -> CollectorRegistry
 def start_metrics_server(settings: Settings, database: Database) -> MetricsServer:
     """Serve ``/metrics`` on the operators' address from a thread of this process."""
     host, _, port = settings.metrics_bind.rpartition(":")
-    server = MetricsServer(metrics_registry(database, settings.metrics_dir), host=host, port=int(port))
+    registry = metrics_registry(database, settings.metrics_dir)
+    registry.register(ServiceCollector(database, settings))
+    server = MetricsServer(registry, host=host, port=int(port))
     server.start()
     return server

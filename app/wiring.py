@@ -8,6 +8,7 @@ from functools import cache
 
 from app.db.session import Database
 from app.ports import DeathNotes, ItemRunner, ObjectStore
+from app.services.count_stats import KnownStats
 from app.services.explain_waiting import KnownOutlooks
 from app.storage.s3 import S3Store
 from config.models import ModelSpec, load_models
@@ -23,6 +24,7 @@ class Wiring:
     database: Database
     storage: ObjectStore
     outlooks: KnownOutlooks = field(default_factory=KnownOutlooks)
+    stats: KnownStats = field(default_factory=KnownStats)
 
 
 def build_wiring(settings: Settings) -> Wiring:

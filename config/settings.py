@@ -207,6 +207,11 @@ class Settings:
     max_queued_jobs: int = _variable(
         "Unfinished jobs of one tenant before 429 `queue_full`", default=20_000, read=_positive(_integer)
     )
+    queue_deep_jobs: int = _variable(
+        "Jobs that wait in a pool before `/v1/stats` and the metric `nightshift_queue_deep` raise an alert",
+        default=5_000,
+        read=_positive(_integer),
+    )
     default_tenant_weight: float = _variable(
         "Share of a tenant among those who have work, relative to the others", default=1.0, read=_positive(_number)
     )

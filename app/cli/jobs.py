@@ -81,7 +81,9 @@ def _facts(job: dict[str, Any]) -> Iterator[tuple[str, str]]:
     model = job["model"] or "the model each line names"
     yield "runs", f"{job['endpoint']} with {model}, {job['priority']}, within {job['completion_window']}"
     if job.get("waiting"):
-        yield "waits", f"{job['waiting']['reason']}: {job['waiting']['detail']}"
+        place = job["waiting"]["position"]
+        at = f" (place {place:,})" if place else ""
+        yield "waits", f"{job['waiting']['reason']}{at}: {job['waiting']['detail']}"
     if job.get("eta"):
         yield "eta", f"{job['eta']['seconds']:.0f} s ({job['eta']['low']:.0f} to {job['eta']['high']:.0f})"
     if job["errors"]["by_code"]:

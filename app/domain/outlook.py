@@ -66,6 +66,8 @@ class PoolOutlook:
     n_workers: int
     n_waiting: int
     """Jobs of which nothing runs."""
+    backlog_s: float
+    """Seconds that one worker would need for all that is left."""
     broker_away_s: float | None
     """For how long the dispatcher could not publish; None where it could."""
     jobs: Mapping[str, JobOutlook]
@@ -76,6 +78,7 @@ class PoolOutlook:
         return {
             "workers": self.n_workers,
             "waiting": self.n_waiting,
+            "backlog_s": round(self.backlog_s, 3),
             "broker_away_s": self.broker_away_s,
             "jobs": {job_id: _to_list(outlook) for job_id, outlook in self.jobs.items()},
         }
@@ -87,6 +90,7 @@ class PoolOutlook:
             pool=pool,
             n_workers=stored["workers"],
             n_waiting=stored["waiting"],
+            backlog_s=stored["backlog_s"],
             broker_away_s=stored["broker_away_s"],
             jobs={job_id: _from_list(values) for job_id, values in stored["jobs"].items()},
         )
@@ -196,7 +200,7 @@ def _unknown_detail(aged: AgedOutlook | None) -> str:
 
 def _no_worker_detail(job: Job, pool: str) -> str:
     what = f"model {job.model}" if job.model else "the model of this job"
-    return f"No worker of pool {pool}, where {what} runs, is alive; it starts when one is back."
+    return f"No worker of pool {pool}, where {what} runs, takes work now; it starts when one is back."
 
 
 def _quota_detail(hit: QuotaHit) -> str:

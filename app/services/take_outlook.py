@@ -77,7 +77,9 @@ class OutlookTaker:
                 for job in own
                 if foretold
             }
-            outlooks.append(PoolOutlook(pool, len(free_in_s), _count_waiting(backlog), broker_away_s, jobs))
+            backlog_s = sum(free_in_s) + sum(each.ready.seconds + each.later.seconds for each in backlog)
+            n_waiting = sum(not each.is_running for each in backlog)
+            outlooks.append(PoolOutlook(pool, len(free_in_s), n_waiting, backlog_s, broker_away_s, jobs))
         with self._database.begin() as connection:
             Outlooks(connection).keep(outlooks, forget_after_s=FORGET_AFTER_S)
         escalate(database=self._database, job_ids=late, cause=Cause.RATE)
@@ -118,10 +120,6 @@ def _foretold(
         weights={tenant_id: quota.weight for tenant_id, quota in own.items()},
         max_chunks={id_: quota.max_chunks for id_, quota in own.items() if quota.max_chunks < len(free_in_s)},
     )
-
-
-def _count_waiting(backlog: Sequence[Backlog]) -> int:
-    return sum(not job.is_running for job in backlog)
 
 
 def _job_outlook(foretold: Forecast, cap: Cap | None, quota: TenantQuota) -> JobOutlook:

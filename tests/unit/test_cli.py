@@ -543,3 +543,13 @@ def test_a_file_above_one_requests_limit_is_sent_in_parts(
     assert json.loads(completed)["part_ids"] == ["part_1", "part_2", "part_3"]
     assert json.loads(completed)["md5"] == hashlib.md5(lines.read_bytes(), usedforsecurity=False).hexdigest()
     assert json.loads(job)["input_file_id"] == "file-9"
+
+
+def test_a_job_that_waits_is_shown_with_its_reason_its_place_and_its_end(
+    api: Api, nightshift: Callable[..., Result]
+) -> None:
+    waiting = {"reason": "behind_other_work", "detail": "1,233 jobs start before it.", "position": 1234}
+    api.on("GET", "/v1/jobs/job_1", _job("queued", waiting=waiting, eta={"seconds": 50.4, "low": 30.0, "high": 80.0}))
+    shown = nightshift("show", "job_1").stdout
+    assert "behind_other_work (place 1,234): 1,233 jobs start before it." in shown
+    assert "50 s (30 to 80)" in shown

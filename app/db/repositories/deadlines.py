@@ -27,7 +27,7 @@ class Deadlines:
         Returns:
             False, and nothing is changed, where the new window has passed already.
         """
-        deadline_at = _BEGUN_AT + timedelta(seconds=window_s)
+        deadline_at = BEGUN_AT + timedelta(seconds=window_s)
         statement = (
             jobs.update()
             .where(jobs.c.id == job_id, deadline_at > func.now())
@@ -42,7 +42,7 @@ class Deadlines:
 
     def due_for_escalation(self, limit: int) -> Sequence[str]:
         """Jobs that are to become urgent because most of their window has passed, the most pressing first."""
-        late = _seconds(func.now() - _BEGUN_AT) >= _seconds(jobs.c.deadline_at - _BEGUN_AT) * ESCALATE_AT
+        late = _seconds(func.now() - BEGUN_AT) >= _seconds(jobs.c.deadline_at - BEGUN_AT) * ESCALATE_AT
         query = select(jobs.c.id).where(*MAY_ESCALATE, late).order_by(jobs.c.deadline_at).limit(limit)
         return self._connection.execute(query).scalars().all()
 
@@ -61,8 +61,8 @@ class Deadlines:
         return Priority(priority)
 
 
-# A window begins with the creation of the job, or with the last retry.
-_BEGUN_AT = func.coalesce(jobs.c.window_from, jobs.c.created_at)
+BEGUN_AT = func.coalesce(jobs.c.window_from, jobs.c.created_at)
+"""Where a window begins: with the creation of the job, or with its last retry."""
 MAY_ESCALATE: tuple[ColumnElement[bool], ...] = (
     jobs.c.on_deadline == OnDeadline.ESCALATE,
     jobs.c.escalated_at.is_(None),

@@ -94,7 +94,7 @@ def test_without_a_worker_of_the_pool_that_is_the_reason(core: CoreMachine) -> N
     found = shown(core, job_id)
     assert found.waiting is not None
     assert (found.waiting.reason, found.waiting.position) == ("no_worker_for_model", None)
-    assert "No worker of pool cpu, where model echo runs, is alive" in found.waiting.detail
+    assert "No worker of pool cpu, where model echo runs, takes work" in found.waiting.detail
     assert found.eta is None
 
 
