@@ -130,7 +130,7 @@ def test_a_group_of_nobody_and_of_somebody_else_is_not_found(api: Api, other: Ap
     assert other.get(f"/v1/jobs?group_id={group['id']}").json["data"] == []
 
 
-@pytest.mark.parametrize("after", ["MS4w", "x", "%00", "MS4wLjAuMA"])
+@pytest.mark.parametrize("after", ["MS4w", "x", "%00", "MS4wLjA"])
 def test_a_cursor_that_is_none_is_refused(api: Api, after: str) -> None:
     group = submit(api, 4).json
     answer = api.get(f"/v1/groups/{group['id']}/results?after={after}")
