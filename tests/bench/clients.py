@@ -67,6 +67,10 @@ class Api:
         found: dict[str, Any] = self._http.get(f"/v1/jobs/{job_id}").raise_for_status().json()
         return found
 
+    def cancel(self, job_id: str) -> None:
+        """Ask for the end of a job."""
+        self._http.post(f"/v1/jobs/{job_id}/cancel").raise_for_status()
+
     def note_jobs(self, job_ids: Iterable[str]) -> None:
         """Count jobs that another client made among those of this one."""
         self._job_ids += job_ids

@@ -29,6 +29,8 @@ from tests.bench.samples import Sample
 
 POLL_S = 0.02
 N_SMALL_ITEMS = 100
+CLASSES_TENANT = "bench-classes"
+HOLDS_THE_PLACE_S = 250.0
 CLASS_ITEMS = 10
 CLASS_DELAY_S = 0.02
 N_DECISIONS = 2_000
@@ -102,14 +104,21 @@ def _write_echo(path: Path, n_items: int) -> None:
 
 
 def _shares_of_classes(bed: Bed, plan: Plan) -> list[Row]:
-    """Jobs of one chunk each, the many urgent ones first; only the time counts in which every class has one waiting."""
-    job_ids = [
-        _submit_waiting_job(bed.api, priority)
-        for priority, n_jobs in zip(Priority, plan.n_jobs_by_class, strict=True)
-        for _ in range(n_jobs)
-    ]
-    for job_id in job_ids:
-        bed.api.wait(job_id, every_s=POLL_S)
+    """Jobs of one chunk each, let go when all of them wait; only the time counts in which every class has one left."""
+    with bed.tenant(CLASSES_TENANT) as api:
+        with bed.tenant(CLASSES_TENANT, max_running_jobs=1):
+            holder = _submit_waiting_job(api, Priority.URGENT, n_items=1, delay_s=HOLDS_THE_PLACE_S)
+            _wait_for_state(api, holder, "running")
+            job_ids = [
+                _submit_waiting_job(api, priority)
+                for priority, n_jobs in zip(Priority, plan.n_jobs_by_class, strict=True)
+                for _ in range(n_jobs)
+            ]
+            for job_id in job_ids:
+                _wait_for_state(api, job_id, "queued")
+        api.cancel(holder)
+        for job_id in job_ids:
+            api.wait(job_id, every_s=POLL_S)
     used = _used_while_all_waited(bed, job_ids)
     total = sum(used.values())
     shares = {priority: used.get(priority, 0.0) / total if total else 0.0 for priority in Priority}
@@ -136,24 +145,29 @@ def _shares_of_classes(bed: Bed, plan: Plan) -> list[Row]:
     ]
 
 
-def _submit_waiting_job(api: Api, priority: Priority) -> str:
-    body = {"model": "echo", "input": "wait", "echo": {"delay_s": CLASS_DELAY_S}}
-    inputs = [{"custom_id": str(number), "body": body} for number in range(CLASS_ITEMS)]
+def _submit_waiting_job(
+    api: Api, priority: Priority, *, n_items: int = CLASS_ITEMS, delay_s: float = CLASS_DELAY_S
+) -> str:
+    body = {"model": "echo", "input": "wait", "echo": {"delay_s": delay_s}}
+    inputs = [{"custom_id": str(number), "body": body} for number in range(n_items)]
     return api.submit(endpoint="/v1/echo", model="echo", inputs=inputs, priority=priority)
 
 
+def _wait_for_state(api: Api, job_id: str, state: str) -> None:
+    while api.job(job_id)["state"] != state:
+        time.sleep(POLL_S)
+
+
 def _used_while_all_waited(bed: Bed, job_ids: Sequence[str]) -> dict[str, float]:
-    """Device seconds by class of the chunks granted from when all were planned until the first class had none left."""
+    """Device seconds by class of the chunks granted until the first class had none left."""
     return dict(
         _rows(
             bed,
-            """WITH mine AS (SELECT j.priority, j.queued_at, c.granted_at, c.device_s
+            """WITH mine AS (SELECT j.priority, c.granted_at, c.device_s
                    FROM jobs j JOIN chunks c ON c.job_id = j.id WHERE j.id = ANY(:ids)),
-               span AS (SELECT max(queued_at) AS begins_at FROM mine),
                ends AS (SELECT min(last_at) AS ends_at
                    FROM (SELECT max(granted_at) AS last_at FROM mine GROUP BY priority) AS by_class)
-               SELECT priority, sum(device_s) FROM mine, span, ends
-               WHERE granted_at BETWEEN begins_at AND ends_at GROUP BY priority""",
+               SELECT priority, sum(device_s) FROM mine, ends WHERE granted_at <= ends_at GROUP BY priority""",
             ids=list(job_ids),
         )
     )

@@ -54,7 +54,7 @@ FULL = Plan(
     n_delayed_items=400,
     n_queued_jobs=10_000,
     n_waiting_chunks=100_000,
-    n_jobs_by_class=(240, 60, 20),
+    n_jobs_by_class=(96, 30, 10),
 )
 QUICK = Plan(
     n_short_texts=200,
