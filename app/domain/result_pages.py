@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from app.domain.jobs import ResultPart
 from app.errors import InvalidRequest
 
-_PLACE = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})(?:\.([0-9]{1,9}))?")
-_GROUP_PLACE = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})(?:\.([0-9]{1,9}))?")
+_PLACE = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})(?:\.([1-9][0-9]{0,8}))?")
+_GROUP_PLACE = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})\.([0-9]{1,9})(?:\.([1-9][0-9]{0,8}))?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ def test_a_page_that_ends_with_the_stream_says_so() -> None:
     assert page_of_lines(_parts([3, 1]), after=Cursor(), limit=3).has_more is True
 
 
-@pytest.mark.parametrize("text", ["", "x", "MS4x!", "é", "MQ", "LTEuMA", "A" * 500])
+@pytest.mark.parametrize("text", ["", "x", "MS4x!", "é", "MQ", "LTEuMA", "MS4wLjA", "A" * 500])
 def test_a_cursor_that_we_did_not_make_is_refused(text: str) -> None:
     with pytest.raises(InvalidRequest) as refusal:
         Cursor.decode(text)
