@@ -31,7 +31,8 @@ NightshiftError
     ├── SyncTimedOut               no answer within the deadline
     ├── OutOfDeviceMemory          the micro-batch did not fit
     ├── ResultsIncomplete          a job's parts hold something else than its chunks counted
-    └── LeaseLost                  another worker took the chunk over; what this one did has no effect
+    ├── LeaseLost                  another worker took the chunk over; what this one did has no effect
+    └── QueueTaken                 another live worker serves the queue
 
 None of them knows an HTTP status: ``app/api/error_tables.py`` maps classes to statuses, one table for all dialects.
 Whatever is outside this tree is a bug: it goes to Sentry and becomes a 500 without details.
@@ -284,3 +285,9 @@ class LeaseLost(EngineFailed):
     """Another worker took the chunk over; nothing this one still does has an effect."""
 
     code = "lease_lost"
+
+
+class QueueTaken(EngineFailed):
+    """Another live worker serves the queue; a queue has one worker, whichever host it is on."""
+
+    code = "queue_taken"

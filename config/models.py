@@ -22,6 +22,7 @@ ENGINES = ENGINES_WITH_FILES | {UPSTREAM, "echo"}
 MAX_CONCURRENCY = 64
 REQUEST_TIMEOUT_S = 600.0
 _VARIABLE = re.compile(r"^[A-Z_][A-Z0-9_]*$")
+_POOL = re.compile(r"[a-z][a-z0-9]*\Z")
 
 
 class ModelsFileError(Exception):
@@ -114,7 +115,7 @@ def _model(entry: Any, *, at: str) -> ModelSpec:
         alias=fields.take("alias", _text),
         engine=fields.take("engine", _one_of(ENGINES)),
         endpoints=fields.take("endpoints", _texts),
-        pools=fields.take("pools", _texts),
+        pools=fields.take("pools", _pools),
         max_input_tokens=fields.take("max_input_tokens", _positive_integer),
         dimensions=fields.take("dimensions", _positive_integer) if "dimensions" in fields else None,
         versions=fields.take("versions", lambda value: _versions(value, at=at)),
@@ -137,6 +138,9 @@ def _check_references(spec: ModelSpec, *, at: str) -> None:
     unrated = [pool for pool in spec.pools if pool not in spec.assumed_tokens_per_second]
     if unrated:
         raise ModelsFileError(f"{at}: assumed_tokens_per_second lacks the pools {unrated}")
+    strangers = sorted(spec.assumed_tokens_per_second.keys() - set(spec.pools))
+    if strangers:
+        raise ModelsFileError(f"{at}: assumed_tokens_per_second names {strangers}, which are none of `pools`")
     for version in spec.versions.values():
         _check_source(spec.engine, version, at=f"{at}, version {version.name}")
 
@@ -225,6 +229,13 @@ def _texts(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not value:
         raise ValueError("a list of texts")
     return tuple(_text(element) for element in value)
+
+
+def _pools(value: Any) -> tuple[str, ...]:
+    pools = _texts(value)
+    if len(set(pools)) != len(pools) or any(not _POOL.match(pool) for pool in pools):
+        raise ValueError("a list of pools, each once, such as gpu: small letters and digits, as in the queue gpu.0")
+    return pools
 
 
 def _one_of(allowed: frozenset[str]) -> Callable[[Any], str]:

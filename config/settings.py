@@ -11,6 +11,7 @@ import math
 import os
 import re
 import shlex
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -141,8 +142,10 @@ class Settings:
         read=_path,
     )
 
+    host: str = _variable("Name under which this host's workers register; empty: the host's own name", default="")
     queues: tuple[str, ...] = _variable(
-        "Pinned device queues, one per GPU worker; the part before the dot is the pool",
+        "Pinned device queues of this host's workers, one per device; the part before the dot is the pool. Queues of "
+        "other hosts are learnt from their workers",
         default=("cpu.0",),
         read=_queues,
     )
@@ -271,6 +274,11 @@ class Settings:
     sentry_dsn: str = _variable("Sentry DSN; empty turns it off", default="", secret=True)
     environment: str = _variable("Name of this installation in Sentry and logs", default="local")
     log_level: str = _variable("debug, info, warning or error", default="info")
+
+    @property
+    def host_name(self) -> str:
+        """The name of this host among those that run workers."""
+        return self.host or socket.gethostname()
 
     @property
     def broker_is_redis(self) -> bool:

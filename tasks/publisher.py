@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import structlog
@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from app.errors import BrokerUnavailable
 from app.ports import Grant
-from config.queues import CONTROL_QUEUE
+from config.queues import CONTROL_QUEUE, work_queue
 from tasks.base import MESSAGE_VERSION
 from tasks.callbacks import finish_wave
 from tasks.chunks import run_chunk
@@ -48,6 +48,7 @@ class CeleryPublisher:
         """See ``WorkPublisher.publish_wave``."""
         if not grants:
             return
+        self._know(grant.queue for grant in grants)
         header = [
             run_chunk.si(chunk_id=grant.chunk_id, grant=grant.grant, version=MESSAGE_VERSION).set(queue=grant.queue)
             for grant in grants
@@ -57,6 +58,12 @@ class CeleryPublisher:
             if not self._sent_as_chord(job_id, chord(header, body, app=self._app)):
                 for task in header:
                     task.apply_async()
+
+    def _know(self, queues: Iterable[str]) -> None:
+        """Let Celery publish to queues of hosts that joined later; it declares each on the broker as it publishes."""
+        for queue in queues:
+            if queue not in self._app.amqp.queues:
+                self._app.amqp.queues.add(work_queue(queue))
 
     def _sent_as_chord(self, job_id: str, wave: chord) -> bool:
         """Try the quick path. The chord only saves the dispatcher a look: without Redis the work goes out on its own.

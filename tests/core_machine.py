@@ -220,7 +220,8 @@ class CoreMachine:
 
     def worker_lives(self, queue: str = QUEUE, incarnation: str = "worker-1") -> None:
         with self.wiring.database.begin() as connection:
-            Workers(connection).report(LiveWorker(queue, pool_of(queue), "here", incarnation, ("echo",)))
+            worker = LiveWorker(queue, pool_of(queue), "here", incarnation, ("echo",))
+            assert Workers(connection).report(worker, silence_s=self.wiring.settings.worker_silence_s)
 
     def granted(self, job_id: str) -> list[int]:
         """Let the dispatcher look once; gives the ids of the job's chunks that it published."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-import socket
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from typing import NoReturn
 import structlog
 
 from app.domain.items import ItemOutcome
-from app.errors import DatabaseUnavailable
+from app.errors import DatabaseUnavailable, QueueTaken
 from app.ports import ItemRunner, RunRequest
 from app.services.register_worker import register_worker, unregister_worker
 from app.wiring import Wiring, WorkerProcess, process_wiring, set_worker_process
@@ -62,8 +62,8 @@ class DeviceProcess:
         """Begin to serve; returns at once, the models load meanwhile and the first chunk waits for them."""
         offer_to_be_killed_first()
         self._stopped = threading.Event()
-        self._incarnation = f"{socket.gethostname()}:{os.getpid()}:{time.time_ns()}"
         wiring = process_wiring()
+        self._incarnation = f"{wiring.settings.host_name}:{os.getpid()}:{time.time_ns()}"
         device = device_of(self._queue)
         engines = EngineRegistry(
             wiring.models,
@@ -114,19 +114,30 @@ class DeviceProcess:
                 is_drained = register_worker(
                     database=wiring.database,
                     queue=self._queue,
-                    host=socket.gethostname(),
+                    host=wiring.settings.host_name,
                     incarnation=self._incarnation,
                     warm_models=engines.warm_aliases(),
+                    unloadable_models=engines.unloadable_aliases(),
+                    silence_s=wiring.settings.worker_silence_s,
                     is_new=is_new,
                 )
                 is_new = False
                 lane.set_open(not is_drained)
             except DatabaseUnavailable:
                 log.warning("heartbeat_failed", queue=self._queue)
+            except QueueTaken as error:
+                self._give_way(error)
+                return
             except Exception:  # such as tables that are just being migrated: a worker that works must not fall silent
                 log.exception("heartbeat_failed", queue=self._queue)
             if self._is_over(wiring.settings.worker_silence_s / BEATS_PER_SILENCE):
                 return
+
+    def _give_way(self, error: QueueTaken) -> None:
+        """End this worker: another host took its queue over while it could not be heard."""
+        log.critical("queue_taken", queue=self._queue, error=error.message)
+        self.leaving.set()
+        os.kill(os.getppid(), signal.SIGTERM)
 
     def _is_over(self, within_s: float) -> bool:
         """Wait for the next heartbeat; a worker that was told to end is granted nothing more from here on."""

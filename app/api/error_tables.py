@@ -57,6 +57,7 @@ KINDS: dict[type[errors.NightshiftError], ErrorKind] = {
     errors.OutOfDeviceMemory: INTERNAL,
     errors.ResultsIncomplete: INTERNAL,
     errors.LeaseLost: INTERNAL,
+    errors.QueueTaken: INTERNAL,
 }
 
 

@@ -39,6 +39,9 @@ class Chunk:
     """Explicit items of a recovery chunk; None where the chunk is the whole byte range."""
     estimated_tokens: int
     estimated_s: float
+    """Device seconds in the pool that it was cut for."""
+    queue: str | None
+    """Where it was published last."""
     attempt: int
     worker_deaths: int
     death_cause: str | None

@@ -20,6 +20,7 @@ from app.domain.chunks import Chunk, ChunkOutcome, NewChunk, NewPart
 from app.domain.jobs import Job
 from app.domain.states import STOPPED_CHUNK, ChunkState
 from app.errors import DatabaseUnavailable, LeaseLost
+from config.queues import pool_of
 
 RETRY_S = 1.0
 SHORTEST_RATED_RUN_S = 0.2
@@ -117,12 +118,12 @@ class ChunkCommit:
 
     def _learn_rate(self, connection: Connection, run_s: float) -> None:
         job = self._job
-        if job.model is None or job.model_version is None or job.pool is None or run_s <= 0:
+        if job.model is None or job.model_version is None or self._chunk.queue is None or run_s <= 0:
             return
         Workers(connection).learn_rate(
             model=job.model,
             version=job.model_version,
-            pool=job.pool,
+            pool=pool_of(self._chunk.queue),
             tokens_per_s=self._chunk.estimated_tokens / run_s,
             is_telling=run_s >= SHORTEST_RATED_RUN_S and self._chunk.n_items >= FEWEST_RATED_ITEMS,
         )

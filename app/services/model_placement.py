@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection
 
-from app.db.repositories.workers import Workers
+from app.db.repositories.workers import LiveWorker, Workers
 from config.models import ModelSpec
 from config.queues import pool_of
 
@@ -15,17 +15,26 @@ UNKNOWN_TOKENS_PER_S = 5_000.0
 UNKNOWN_MAX_TOKENS = 8_192
 
 
-def configured_pools(queues: tuple[str, ...]) -> list[str]:
-    """The pools of this installation, in the order of its queues."""
+def configured_pools(queues: Sequence[str]) -> list[str]:
+    """The pools that a host is configured for, in the order of its queues."""
     return list(dict.fromkeys(pool_of(queue) for queue in queues))
 
 
-def pool_for(model: ModelSpec | None, queues: tuple[str, ...]) -> str:
-    """The pool a model's jobs run on: the first of ours that the model may live on."""
+def pool_for(
+    connection: Connection, model: ModelSpec | None, *, workers: Sequence[LiveWorker], queues: Sequence[str]
+) -> str:
+    """The pool that a job's chunks are cut for: the fastest of its model's pools that has a live worker.
+
+    Where none has, one that this host is configured for, else the first that the models file names. The chunks are
+    bound to no pool by this: the dispatcher gives each to whichever of the model's pools has room.
+    """
+    live = list(dict.fromkeys(worker.pool for worker in workers))
     configured = configured_pools(queues)
     if model is None:
-        return configured[0]
-    return next((pool for pool in configured if pool in model.pools), model.pools[0])
+        return next(iter([*live, *configured]))
+    rated = [pool for pool in model.pools if pool in live] or [pool for pool in model.pools if pool in configured]
+    rates = {pool: tokens_per_s(connection, model, pool=pool) for pool in rated}
+    return max(rates, key=lambda pool: rates[pool], default=model.pools[0])
 
 
 def tokens_per_s(connection: Connection, model: ModelSpec | None, *, pool: str) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from app.db.repositories.workers import Workers
 from app.domain.chunking import ChunkPlanner, PlannedChunk, chunk_limits, estimate_tokens
 from app.domain.chunks import NewChunk
 from app.domain.input_lines import InputCheck, SeenIds, SeenInMemory
@@ -116,7 +117,8 @@ class Cutter:
         self._planner: ChunkPlanner | None = None
         self._tokens_per_s = 1.0
         self.model: ModelSpec | None = None
-        self.pool = pool_for(None, wiring.settings.queues)
+        self._n_workers = 1
+        self.pool = ""
         self.chunks: list[NewChunk] = []
 
     def add(self, line: Line, model: str | None) -> None:
@@ -136,20 +138,25 @@ class Cutter:
     def _begin(self, model: str | None) -> ChunkPlanner:
         settings = self._wiring.settings
         self._learn_model(model)
-        with self._wiring.database.begin() as connection:
-            self._tokens_per_s = tokens_per_s(connection, self.model, pool=self.pool)
         limits = chunk_limits(
             input_size_bytes=self._source.input_size_bytes,
             tokens_per_s=self._tokens_per_s,
             target_s=settings.chunk_target_s,
-            n_workers=sum(1 for queue in settings.queues if pool_of(queue) == self.pool),
+            n_workers=self._n_workers,
             max_items=settings.chunk_max_items,
         )
         return ChunkPlanner(limits, first_index=self._first_index)
 
     def _learn_model(self, model: str | None) -> None:
+        """Choose the pool to cut for, and know how fast it is."""
+        settings = self._wiring.settings
         self.model = usable_model(self._wiring.models, model, self._source.endpoint)
-        self.pool = pool_for(self.model, self._wiring.settings.queues)
+        with self._wiring.database.begin() as connection:
+            workers = Workers(connection).live(silence_s=settings.worker_silence_s)
+            self.pool = pool_for(connection, self.model, workers=workers, queues=settings.queues)
+            self._tokens_per_s = tokens_per_s(connection, self.model, pool=self.pool)
+        configured = sum(1 for queue in settings.queues if pool_of(queue) == self.pool)
+        self._n_workers = max(1, sum(1 for worker in workers if worker.pool == self.pool) or configured)
 
     def _keep(self, planned: PlannedChunk | None) -> None:
         if planned is None:

@@ -260,7 +260,13 @@ def test_a_worker_that_is_registered_and_does_not_listen_is_not_ready(wiring: Wi
     with pytest.raises(NotReady, match="has not registered itself"):
         probe_worker(wiring.settings, "lonely.3")
     register_worker(
-        database=wiring.database, queue="lonely.3", host="here", incarnation="here:1", warm_models=(), is_new=True
+        database=wiring.database,
+        queue="lonely.3",
+        host="here",
+        incarnation="here:1",
+        warm_models=(),
+        silence_s=20.0,
+        is_new=True,
     )
     try:
         with pytest.raises(NotReady, match=r"nobody listens on lonely\.3 and sync\.lonely"):

@@ -84,7 +84,7 @@ def _plan_by_hand(wiring: Wiring, tenant_id: str, pool: str) -> str:
         connection.execute(chunks.insert().values(**common, **waiting))
         three_s_ago = func.now() - timedelta(seconds=3)
         failed = {"n_succeeded": 4, "n_failed": 1, "errors_by_code": {"item_timeout": 1}}
-        moments = {"claimed_at": three_s_ago, "finished_at": func.now()}
+        moments = {"queue": f"{pool}.0", "claimed_at": three_s_ago, "finished_at": func.now()}
         connection.execute(chunks.insert().values(**common, **done, **failed, **moments))
         for outcome, n in (("succeeded", 4), ("failed", 1)):
             part = {"seq": n, "outcome": outcome, "object_key": f"parts/{job.id}/{outcome}", "n_items": n}

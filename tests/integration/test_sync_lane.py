@@ -289,7 +289,9 @@ def _take_and_die(settings: Settings, pool: str) -> None:
 
 def _register(own: Wiring, pool: str) -> Callable[[], None]:
     queue, incarnation = f"{pool}.0", uuid4().hex
-    register_worker(database=own.database, queue=queue, host="test", incarnation=incarnation, warm_models=("echo",))
+    register_worker(
+        database=own.database, queue=queue, host="test", incarnation=incarnation, warm_models=("echo",), silence_s=20.0
+    )
     return lambda: unregister_worker(database=own.database, queue=queue, incarnation=incarnation)
 
 

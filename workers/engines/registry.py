@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 
 from app.errors import ModelNotFound, NightshiftError
@@ -10,6 +11,9 @@ from config.models import ModelSpec, ModelVersion
 from workers.engines.base import AnyEngine, ModelUnloadable
 from workers.engines.echo import EchoEngine
 from workers.engines.tuning import NOT_MEASURED, PassSizes
+
+UNLOADABLE_FOR_S = 60.0
+"""A model that could not be loaded is not asked for again for this long: files may be mended meanwhile."""
 
 
 class EngineRegistry:
@@ -30,6 +34,7 @@ class EngineRegistry:
         self._pool = pool
         self._device = device
         self._engines: dict[tuple[str, str], AnyEngine] = {}
+        self._failed_at_s: dict[tuple[str, str], float] = {}
         self._loading = {
             (spec.alias, version): threading.Lock() for spec in models.values() for version in spec.versions
         }
@@ -70,13 +75,24 @@ class EngineRegistry:
         """The models whose weights are loaded."""
         return tuple(dict.fromkeys(alias for alias, _ in tuple(self._engines)))
 
+    def unloadable_aliases(self) -> tuple[str, ...]:
+        """The models that could not be loaded lately; after a while each is worth another try."""
+        since_s = time.monotonic() - UNLOADABLE_FOR_S
+        failed = tuple(self._failed_at_s.items())
+        return tuple(dict.fromkeys(alias for (alias, _), failed_at_s in failed if failed_at_s > since_s))
+
     def _loaded(self, spec: ModelSpec, version: str) -> AnyEngine:
         key = (spec.alias, version)
         with self._loading[key]:
             if key not in self._engines:
-                self._engines[key] = _load(
-                    spec, spec.versions[version], device=self._device, pass_sizes=self._pass_sizes
-                )
+                try:
+                    self._engines[key] = _load(
+                        spec, spec.versions[version], device=self._device, pass_sizes=self._pass_sizes
+                    )
+                except NightshiftError:
+                    self._failed_at_s[key] = time.monotonic()
+                    raise
+                self._failed_at_s.pop(key, None)
             return self._engines[key]
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, case, exists, func, select
+from sqlalchemy import Connection, case, exists, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.sql import ColumnElement
 
 from app.db.tables import drains, model_rates, workers
 
@@ -26,14 +27,22 @@ class LiveWorker:
     unloadable_models: tuple[str, ...] = ()
 
 
+def _heard(silence_s: float) -> ColumnElement[bool]:
+    return workers.c.seen_at > func.now() - timedelta(seconds=silence_s)
+
+
 class Workers:
     """The registry of workers inside one transaction."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def report(self, worker: LiveWorker) -> None:
-        """Write down that a worker lives; a new incarnation on its queue replaces the old."""
+    def report(self, worker: LiveWorker, *, silence_s: float) -> bool:
+        """Write down that a worker lives; a new incarnation on its queue replaces the old.
+
+        Returns:
+            False, and nothing is written, where another host's worker on that queue was heard within ``silence_s``.
+        """
         values = {
             "pool": worker.pool,
             "host": worker.host,
@@ -48,16 +57,27 @@ class Workers:
             "stuck_since": case((is_new, None), else_=workers.c.stuck_since),
         }
         statement = insert(workers).values(queue=worker.queue, **values)
-        statement = statement.on_conflict_do_update(index_elements=["queue"], set_={**values, **of_incarnation})
-        self._connection.execute(statement)
+        statement = statement.on_conflict_do_update(
+            index_elements=["queue"],
+            set_={**values, **of_incarnation},
+            where=or_(workers.c.host == worker.host, ~_heard(silence_s)),
+        )
+        return self._connection.execute(statement).rowcount == 1
+
+    def on_other_host(self, queue: str, *, host: str, silence_s: float) -> tuple[str, datetime] | None:
+        """Another host whose worker serves a queue and was heard within ``silence_s``, and when that was."""
+        query = select(workers.c.host, workers.c.seen_at).where(
+            workers.c.queue == queue, workers.c.host != host, _heard(silence_s)
+        )
+        row = self._connection.execute(query).one_or_none()
+        return None if row is None else (row.host, row.seen_at)
 
     def live(self, *, silence_s: float) -> list[LiveWorker]:
         """Workers that take work: heard from within ``silence_s``, not drained and not stuck."""
-        heard = func.now() - timedelta(seconds=silence_s)
         query = (
             select(workers)
             .outerjoin(drains, drains.c.queue == workers.c.queue)
-            .where(workers.c.seen_at > heard, workers.c.stuck_since.is_(None), drains.c.queue.is_(None))
+            .where(_heard(silence_s), workers.c.stuck_since.is_(None), drains.c.queue.is_(None))
             .order_by(workers.c.queue)
         )
         return [

@@ -18,7 +18,9 @@ from app.wiring import Wiring
 def queue(wiring: Wiring) -> Iterator[str]:
     """A worker of a pool that nobody else uses."""
     name = f"test{uuid4().hex[:12]}.7"
-    register_worker(database=wiring.database, queue=name, host="here", incarnation="one", warm_models=("echo",))
+    register_worker(
+        database=wiring.database, queue=name, host="here", incarnation="one", warm_models=("echo",), silence_s=20.0
+    )
     yield name
     unregister_worker(database=wiring.database, queue=name, incarnation="one")
     with wiring.database.begin() as connection:
@@ -59,7 +61,7 @@ def test_a_tenant_may_not_drain_workers(api: Api, queue: str) -> None:
 def test_a_worker_hears_that_it_is_drained_with_its_next_heartbeat(admin: Api, wiring: Wiring, queue: str) -> None:
     def beat() -> bool:
         return register_worker(
-            database=wiring.database, queue=queue, host="here", incarnation="one", warm_models=("echo",)
+            database=wiring.database, queue=queue, host="here", incarnation="one", warm_models=("echo",), silence_s=20.0
         )
 
     assert beat() is False

@@ -9,6 +9,7 @@ import pytest
 
 import config
 from config.models import ModelSpec, load_models
+from workers.engines import registry
 from workers.engines.base import ModelUnloadable
 from workers.engines.registry import EngineRegistry
 
@@ -34,3 +35,14 @@ def test_a_model_that_cannot_be_loaded_stands_in_no_others_way(broken: ModelSpec
     with pytest.raises(ModelUnloadable):
         engines.warm()
     assert engines.warm_aliases() == ("echo",)
+    assert engines.unloadable_aliases() == (broken.alias,)
+
+
+def test_after_a_while_a_model_that_could_not_be_loaded_is_worth_another_try(
+    broken: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "UNLOADABLE_FOR_S", 0.0)
+    engines = EngineRegistry({broken.alias: broken}, pool="cpu", device="cpu")
+    with pytest.raises(ModelUnloadable):
+        engines.warm()
+    assert engines.unloadable_aliases() == ()

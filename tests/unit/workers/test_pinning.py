@@ -14,6 +14,13 @@ def test_a_gpu_worker_sees_its_gpu_only() -> None:
     assert environment["OMP_NUM_THREADS"] == "8"
 
 
+def test_a_name_that_is_unique_among_hosts_may_stand_for_any_gpu_of_this_one() -> None:
+    environment = pinned_environment("gpu.12", ["gpu.12"], n_cores=4, device=0)
+
+    assert environment["CUDA_VISIBLE_DEVICES"] == "0"
+    assert pinned_environment("cpu.12", ["cpu.12"], n_cores=4, device=0)["CUDA_VISIBLE_DEVICES"] == ""
+
+
 def test_a_cpu_worker_sees_no_gpu_and_takes_its_share_of_the_cores() -> None:
     environment = pinned_environment("cpu.1", ["cpu.0", "cpu.1", "gpu.0"], n_cores=5)
 
