@@ -25,7 +25,9 @@ from app.db.repositories.measurements import Measurements
 from app.db.repositories.work_history import CHUNK_BOUNDS_S, Distribution, WorkHistory
 from app.db.session import Database
 from app.errors import NightshiftError
+from app.fleet_metrics import FleetCollector
 from app.service_metrics import ServiceCollector
+from config.models import load_models
 from config.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -225,6 +227,7 @@ def start_metrics_server(settings: Settings, database: Database) -> MetricsServe
     host, _, port = settings.metrics_bind.rpartition(":")
     registry = metrics_registry(database, settings.metrics_dir)
     registry.register(ServiceCollector(database, settings))
+    registry.register(FleetCollector(settings, load_models(settings.models_file), database))
     server = MetricsServer(registry, host=host, port=int(port))
     server.start()
     return server

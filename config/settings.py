@@ -94,6 +94,13 @@ def _positive(read: Callable[[str], Any]) -> Callable[[str], Any]:
     return read_positive
 
 
+def _zero_or_more(value: str) -> int:
+    number = int(value)
+    if number < 0:
+        raise ValueError("expected a whole number of zero or more")
+    return number
+
+
 _REQUIRED = object()
 
 
@@ -168,12 +175,24 @@ class Settings:
         default=5.0,
         read=_positive(_number),
     )
+    claim_patience_s: float = _variable(
+        "A worker that is heard but has taken none of its published chunks for this long is stuck; others get them",
+        default=60.0,
+        read=_positive(_number),
+    )
     worker_silence_s: float = _variable(
         "A worker silent for this long is taken for dead", default=20.0, read=_positive(_number)
     )
     dispatch_interval_s: float = _variable(
         "The dispatcher looks at least this often", default=1.0, read=_positive(_number)
     )
+    scale_target_s: float = _variable(
+        "Autoscaling: the workers that a pool should have get through its backlog within this time",
+        default=600.0,
+        read=_positive(_number),
+    )
+    scale_min_workers: int = _variable("Autoscaling: workers of a pool at least", default=0, read=_zero_or_more)
+    scale_max_workers: int = _variable("Autoscaling: workers of a pool at most", default=16, read=_positive(_integer))
     max_worker_deaths: int = _variable(
         "Deaths on one chunk before it is cut in halves to find the item that kills",
         default=2,
@@ -308,7 +327,11 @@ class Settings:
                 problems.append(f"{name} is {shown}: {error}; it holds: {spec.metadata['help']}")
         if problems:
             raise SettingsError("\n".join(problems))
-        return cls(**values)
+        settings = cls(**values)
+        if settings.scale_min_workers > settings.scale_max_workers:
+            least, most = settings.scale_min_workers, settings.scale_max_workers
+            raise SettingsError(f"NIGHTSHIFT_SCALE_MIN_WORKERS is {least} and NIGHTSHIFT_SCALE_MAX_WORKERS only {most}")
+        return settings
 
 
 def load_settings() -> Settings:

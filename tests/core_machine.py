@@ -218,9 +218,16 @@ class CoreMachine:
     def finish(self, job_id: str) -> Finished:
         return finish_job(wiring=self.wiring, job_id=job_id)
 
-    def worker_lives(self, queue: str = QUEUE, incarnation: str = "worker-1") -> None:
+    def worker_lives(
+        self,
+        queue: str = QUEUE,
+        incarnation: str = "worker-1",
+        *,
+        warm: tuple[str, ...] = ("echo",),
+        unloadable: tuple[str, ...] = (),
+    ) -> None:
         with self.wiring.database.begin() as connection:
-            worker = LiveWorker(queue, pool_of(queue), "here", incarnation, ("echo",))
+            worker = LiveWorker(queue, pool_of(queue), "here", incarnation, warm, unloadable)
             assert Workers(connection).report(worker, silence_s=self.wiring.settings.worker_silence_s)
 
     def granted(self, job_id: str) -> list[int]:
@@ -263,7 +270,7 @@ class CoreMachine:
             self.publisher.prepares.clear()
             for job_id, grants in self.publisher.take_waves():
                 for grant in grants:
-                    self.run(grant.chunk_id)
+                    self.run(grant.chunk_id, queue=grant.queue)
                 self.finish(job_id)
             for member in self.group(group_id).members:
                 self.waiting_is_over(member.id)
@@ -327,7 +334,9 @@ def core_machine(servers: dict[str, str], **changes: Any) -> Iterator[CoreMachin
             wiring=wiring,
             runner=PipelineRunner(engines, DeviceLock()),
             publisher=publisher,
-            dispatcher=Dispatcher(settings=settings, database=wiring.database, publisher=publisher),
+            dispatcher=Dispatcher(
+                settings=settings, models=wiring.models, database=wiring.database, publisher=publisher
+            ),
             tenant_id=tenant_id,
         )
         wiring.database.close()

@@ -172,10 +172,12 @@ def main() -> None:
     settings = load_settings()
     configure_logging(level=settings.log_level, process="dispatcher")
     init_sentry(settings, process="dispatcher")
-    database = process_wiring().database
+    wiring = process_wiring()
+    database, publisher = wiring.database, CeleryPublisher(celery_app)
     aside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="outlook")
-    publisher = CeleryPublisher(celery_app)
-    dispatcher = Dispatcher(settings=settings, database=database, publisher=publisher, aside=aside)
+    dispatcher = Dispatcher(
+        settings=settings, models=wiring.models, database=database, publisher=publisher, aside=aside
+    )
     metrics = start_metrics_server(settings, database)
     leadership = Leadership(settings.database_url, connect_timeout_s=settings.connect_timeout_s)
     process = DispatcherProcess(settings, dispatcher, leadership)

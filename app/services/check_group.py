@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import func
 
 from app.db.repositories.groups import Groups
+from app.db.repositories.workers import Workers
 from app.domain.groups import Group
 from app.domain.input_lines import InputCheck, LineProblem
 from app.errors import ObjectMissing
@@ -31,11 +32,14 @@ def check_group(*, wiring: Wiring, lead: GroupLead, group: Group) -> Group:
     if check.problems:
         return refuse_group(lead, check.problems[0].code, check.problems[0].message, check.problems)
     model = usable_model(wiring.models, check.model, group.endpoint)
+    with wiring.database.begin() as connection:
+        workers = Workers(connection).live(silence_s=wiring.settings.worker_silence_s)
+        pool = pool_for(connection, model, workers=workers, queues=wiring.settings.queues)
     placed = {
         "model": model.alias if model else group.model,
         # Of all members, however long it takes to make them.
         "model_version": model.stable_version if model else None,
-        "pool": pool_for(model, wiring.settings.queues),
+        "pool": pool,
     }
     with lead.write() as (connection, found):
         return Groups(connection).update(

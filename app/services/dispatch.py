@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +27,7 @@ from app.services.expire_jobs import expire_jobs
 from app.services.grant_chunks import ChunkGranter
 from app.services.take_outlook import OutlookTaker
 from app.services.watch_broker import WatchedPublisher
+from config.models import ModelSpec
 from config.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -65,14 +67,20 @@ class Dispatcher:
     """
 
     def __init__(
-        self, *, settings: Settings, database: Database, publisher: WorkPublisher, aside: Executor | None = None
+        self,
+        *,
+        settings: Settings,
+        models: Mapping[str, ModelSpec],
+        database: Database,
+        publisher: WorkPublisher,
+        aside: Executor | None = None,
     ) -> None:
         self._settings = settings
         self._database = database
         self._publisher = WatchedPublisher(publisher)
         self._outlooks = OutlookTaker(settings, database)
         self._aside = aside
-        self._granter = ChunkGranter(settings)
+        self._granter = ChunkGranter(settings, models)
         self._prepare = Patience(settings.grant_patience_s)
         self._lead = Patience(settings.grant_patience_s)
         self._finish = Patience(settings.grant_patience_s / 2)
@@ -100,13 +108,21 @@ class Dispatcher:
     def _match_rows(self) -> None:
         expire_jobs(database=self._database)
         escalate_jobs(database=self._database)
-        workers = self._live_workers()
+        workers = self._working()
         self._take_back(workers)
         self._publish_preparations()
         self._publish_leads()
         self._publish_finishes()
         self._publish_lost(workers)
         self._grant(workers)
+
+    def _working(self) -> list[LiveWorker]:
+        """The workers that take work, once those that only seem to are set apart."""
+        with self._database.begin() as connection:
+            workers = Workers(connection)
+            for queue in workers.mark_stuck(patience_s=self._settings.claim_patience_s):
+                log.error("worker_stuck", queue=queue, took_nothing_for_s=self._settings.claim_patience_s)
+            return workers.live(silence_s=self._settings.worker_silence_s)
 
     def _live_workers(self) -> list[LiveWorker]:
         with self._database.begin() as connection:

@@ -19,12 +19,15 @@ from app.db.repositories.queued_jobs import QueuedJobs
 from app.db.repositories.workers import LiveWorker, Workers
 from app.domain.fairness import Standing
 from app.domain.jobs import Priority
+from app.domain.placement import Lane, lanes_for
 from app.domain.states import ChunkState
 from app.domain.tenant_places import Cap, QueuedJob
 from app.domain.tenants import TenantQuotas
 from app.domain.work_queue import WorkQueue
 from app.ports import Grant
+from app.services.pool_rates import PoolRates
 from app.services.tenant_quotas import default_quota, tenant_quotas
+from config.models import ModelSpec
 from config.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -43,13 +46,15 @@ MOST_VAIN_QUESTIONS = 100
 
 Waves = dict[str, list[Grant]]
 """What is to be published, by job."""
+Lanes = dict[str, Lane]
+"""By name."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Charge:
     """What was booked for a chunk that is with a worker."""
 
-    pool: str
+    lane: str
     priority: Priority
     tenant_id: str
     cost_s: float
@@ -73,22 +78,24 @@ class Turns:
 class ChunkGranter:
     """Decides who is next, look after look."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, models: Mapping[str, ModelSpec]) -> None:
         self._settings = settings
+        self._models = models
         self.forget()
 
     def forget(self) -> None:
         """Begin anew: what was decided may not have been committed."""
         self._queue = WorkQueue(TenantQuotas(default_quota(self._settings), {}))
         self._horizon: int | None = None
-        self._pools: frozenset[str] = frozenset()
+        self._lanes: Lanes = {}
+        self._lanes_by_model: dict[tuple[str | None, str | None], tuple[str, ...]] = {}
         self._whole_read_due_s = 0.0
         self._recount_due_s = 0.0
         self._charges: dict[int, _Charge] = {}
 
     def turns(self) -> Turns:
         """How things stood after the last look."""
-        standings = {pool: self._queue.share(pool).standing() for pool in self._pools}
+        standings = {lane: self._queue.share(lane).standing() for lane in self._lanes}
         return Turns(self._queue.kept_back(), standings)
 
     def grant(self, connection: Connection, workers: Sequence[LiveWorker]) -> Waves:
@@ -98,25 +105,29 @@ class ChunkGranter:
         """
         dispatching = Dispatching(connection)
         busy = dispatching.busy()
-        self._follow_rows(connection, frozenset(worker.pool for worker in workers))
+        rates = PoolRates(self._models, Workers(connection).rates())
+        self._follow_rows(connection, lanes_of(workers), rates)
         self._correct(dispatching, {chunk.id for chunk in busy})
         self._queue.set_busy(Counter(chunk.tenant_id for chunk in busy))
         for job_id in dispatching.ready_among(self._queue.idle_jobs) if self._queue.idle_jobs else ():
             self._queue.has_ready(job_id)
         waves: Waves = defaultdict(list)
-        for pool, slots in slots_by_pool(workers, busy).items():
-            self._fill(connection, pool, slots, waves)
+        filling = _Filling(dispatching, self._queue, self._charges, rates, waves)
+        slots = slots_by_lane(workers, busy)
+        for only_warm in (True, False):
+            for lane, free in slots.items():
+                filling.fill(self._lanes[lane], free, only_warm=only_warm)
         return waves
 
-    def _follow_rows(self, connection: Connection, pools: frozenset[str]) -> None:
+    def _follow_rows(self, connection: Connection, lanes: Lanes, rates: PoolRates) -> None:
         queued = QueuedJobs(connection)
         self._recount(queued)
         horizon = queued.horizon()
-        if self._horizon is None or pools != self._pools or time.monotonic() >= self._whole_read_due_s:
-            self._pools = pools
-            self._read_all(connection, queued)
+        if self._horizon is None or lanes != self._lanes or time.monotonic() >= self._whole_read_due_s:
+            self._lanes = lanes
+            self._read_all(connection, queued, rates)
         else:
-            self._read_changes(connection, queued, since=self._horizon)
+            self._read_changes(connection, queued, rates, since=self._horizon)
         self._horizon = horizon
 
     def _recount(self, queued: QueuedJobs) -> None:
@@ -125,31 +136,53 @@ class ChunkGranter:
             for job_id in queued.recount():
                 log.warning("job_recounted", job_id=job_id)
 
-    def _read_all(self, connection: Connection, queued: QueuedJobs) -> None:
+    def _read_all(self, connection: Connection, queued: QueuedJobs, rates: PoolRates) -> None:
+        self._lanes_by_model.clear()
+        self._rehome(queued, rates)
         self._queue.change_quotas(tenant_quotas(connection, self._settings))
         jobs = queued.all()
         for job_id in set(self._queue.job_ids) - {job.id for job in jobs}:
             self._queue.remove(job_id)
         for job in jobs:
-            self._put(job)
+            self._put(job, rates)
         self._whole_read_due_s = time.monotonic() + WHOLE_READ_S
 
-    def _read_changes(self, connection: Connection, queued: QueuedJobs, *, since: int) -> None:
+    def _rehome(self, queued: QueuedJobs, rates: PoolRates) -> None:
+        """Count the jobs whose pool has no worker for them among those of a pool that has: there they will run."""
+        for model in self._models.values():
+            able = [lane.pool for lane in self._lanes.values() if lane.can_run(model.alias, model.pools)]
+            if able:
+                home = max(able, key=lambda pool: rates.of(model.alias, model.stable_version, pool))
+                queued.rehome(model.alias, able_pools=able, home=home)
+
+    def _read_changes(self, connection: Connection, queued: QueuedJobs, rates: PoolRates, *, since: int) -> None:
         if queued.quotas_changed_since(since):
             self._queue.change_quotas(tenant_quotas(connection, self._settings))
         changes = queued.changed_since(since)
         for job_id in changes.may_not:
             self._queue.remove(job_id)
         for job in changes.may_run:
-            self._put(job)
+            self._put(job, rates)
 
-    def _put(self, job: QueuedJob) -> None:
+    def _put(self, job: QueuedJob, rates: PoolRates) -> None:
         """Take a job in where a worker lives that may run it: a job that cannot run must not hold up the line."""
-        pools = tuple(pool for pool in job.pools if pool in self._pools)
-        if not pools:
+        lanes = self._lanes_for(job.model, job.model_version, rates)
+        if not lanes:
             self._queue.remove(job.id)
         else:
-            self._queue.put(job if pools == job.pools else replace(job, pools=pools))
+            self._queue.put(replace(job, pools=lanes))
+
+    def _lanes_for(self, alias: str | None, version: str | None, rates: PoolRates) -> tuple[str, ...]:
+        """Where a model's jobs may run; one that is not usable fails item by item, wherever that is."""
+        if (alias, version) not in self._lanes_by_model:
+            model = self._models.get(alias or "") if version else None
+            self._lanes_by_model[alias, version] = lanes_for(
+                model.alias if model else None,
+                model.pools if model else None,
+                self._lanes.values(),
+                rate_of=lambda pool: rates.of(alias, version, pool),
+            )
+        return self._lanes_by_model[alias, version]
 
     def _correct(self, dispatching: Dispatching, busy: Collection[int]) -> None:
         """Replace estimates by what chunks that left their workers really cost."""
@@ -158,45 +191,77 @@ class ChunkGranter:
             charge = self._charges.pop(end.id)
             used_s = charge.used_s(end)
             if used_s is not None:
-                share = self._queue.share(charge.pool)
+                share = self._queue.share(charge.lane)
                 share.correct(charge.priority, charge.tenant_id, charged_s=charge.cost_s, used_s=used_s)
 
-    def _fill(self, connection: Connection, pool: str, slots: Sequence[str], waves: Waves) -> None:
-        dispatching, free, rates = Dispatching(connection), list(reversed(slots)), Workers(connection).rates()
+
+@dataclass(frozen=True, slots=True)
+class _Filling:
+    """The grants of one look, as they are decided."""
+
+    dispatching: Dispatching
+    queue: WorkQueue
+    charges: dict[int, _Charge]
+    rates: PoolRates
+    waves: Waves
+
+    def fill(self, lane: Lane, free: list[LiveWorker], *, only_warm: bool) -> None:
+        """Give the free slots of a lane to those whose turn it is.
+
+        Args:
+            free: slots in the order in which they are to be filled; what is filled is taken out.
+            only_warm: stop at the first job whose model no free worker holds, so that another pool may be warm.
+        """
         n_vain = 0
-        while free and n_vain < MOST_VAIN_QUESTIONS and (job := self._queue.next(pool)) is not None:
-            may_run = self._queue.is_admitted(job.id) or dispatching.admit(job.id)
-            granted = dispatching.grant_next(job.id, free[-1]) if may_run else None
+        while free and n_vain < MOST_VAIN_QUESTIONS and (job := self.queue.next(lane.name)) is not None:
+            worker = next((worker for worker in free if job.model in worker.warm_models), None)
+            if worker is None and only_warm:
+                return
+            worker = worker or free[0]
+            granted = self._grant(job, worker.queue)
             if granted is None:
                 n_vain += 1
-                self._pass_over(dispatching, job.id, ask_all=n_vain % VAIN_QUESTIONS == 0)
+                self._pass_over(job.id, ask_all=n_vain % VAIN_QUESTIONS == 0)
                 continue
-            free.pop()
-            waves[job.id].append(granted.grant)
-            self._book(job, pool, granted, rates.get((job.model or "", job.model_version or "", pool)))
+            free.remove(worker)
+            self.waves[job.id].append(granted.grant)
+            self._book(job, lane, granted)
 
-    def _pass_over(self, dispatching: Dispatching, job_id: str, *, ask_all: bool) -> None:
+    def _grant(self, job: QueuedJob, queue: str) -> Granted | None:
+        may_run = self.queue.is_admitted(job.id) or self.dispatching.admit(job.id)
+        return self.dispatching.grant_next(job.id, queue) if may_run else None
+
+    def _pass_over(self, job_id: str, *, ask_all: bool) -> None:
         """A job had nothing ready; where that was so of many, find all who have not with one question."""
-        self._queue.has_nothing_ready(job_id)
+        self.queue.has_nothing_ready(job_id)
         if ask_all:
-            asked = self._queue.runnable_jobs
-            for other_id in set(asked) - set(dispatching.ready_among(asked)):
-                self._queue.has_nothing_ready(other_id)
+            asked = self.queue.runnable_jobs
+            for other_id in set(asked) - set(self.dispatching.ready_among(asked)):
+                self.queue.has_nothing_ready(other_id)
 
-    def _book(self, job: QueuedJob, pool: str, granted: Granted, tokens_per_s: float | None) -> None:
+    def _book(self, job: QueuedJob, lane: Lane, granted: Granted) -> None:
+        tokens_per_s = self.rates.of(job.model, job.model_version, lane.pool)
         cost_s = granted.estimated_tokens / tokens_per_s if tokens_per_s else granted.planned_s
-        self._queue.started(job.id, pool=pool, cost_s=cost_s)
-        charge = _Charge(pool, job.priority, job.tenant_id, cost_s, granted.attempt)
-        self._charges[granted.grant.chunk_id] = charge
+        self.queue.started(job.id, pool=lane.name, cost_s=cost_s)
+        charge = _Charge(lane.name, job.priority, job.tenant_id, cost_s, granted.attempt)
+        self.charges[granted.grant.chunk_id] = charge
 
 
-def slots_by_pool(workers: Sequence[LiveWorker], busy: Sequence[BusyChunk]) -> dict[str, list[str]]:
-    """The free slots of each pool, as queues in the order in which they are to be filled."""
+def lanes_of(workers: Sequence[LiveWorker]) -> Lanes:
+    """The lanes that live workers make up."""
+    lanes = (Lane(worker.pool, frozenset(worker.unloadable_models)) for worker in workers)
+    return {lane.name: lane for lane in lanes}
+
+
+def slots_by_lane(workers: Sequence[LiveWorker], busy: Sequence[BusyChunk]) -> dict[str, list[LiveWorker]]:
+    """The free slots of each lane, as workers in the order in which they are to be filled."""
     n_busy = Counter(chunk.queue for chunk in busy)
-    by_pool: dict[str, dict[str, int]] = defaultdict(dict)
-    for worker in workers:
-        by_pool[worker.pool][worker.queue] = n_busy[worker.queue]
-    return {pool: free_slots(loads) for pool, loads in by_pool.items()}
+    by_queue = {worker.queue: worker for worker in workers}
+    slots: dict[str, list[LiveWorker]] = defaultdict(list)
+    for queue in free_slots({queue: n_busy[queue] for queue in by_queue}):
+        worker = by_queue[queue]
+        slots[Lane(worker.pool, frozenset(worker.unloadable_models)).name].append(worker)
+    return slots
 
 
 def free_slots(n_busy_by_queue: dict[str, int]) -> list[str]:

@@ -17,6 +17,7 @@ from sqlalchemy import func
 
 from app.db.repositories.chunks import Chunks
 from app.db.repositories.jobs import Jobs
+from app.db.repositories.workers import Workers
 from app.domain.chunks import Chunk, ItemSpan, part_of
 from app.domain.input_lines import ItemDefaults
 from app.domain.items import InputItem, ItemErrorCode, ItemFailed, ItemOutcome
@@ -107,6 +108,7 @@ def _claim(
 ) -> tuple[Job, Chunk] | None:
     with wiring.database.begin() as connection:
         chunks, jobs = Chunks(connection), Jobs(connection)
+        Workers(connection).took_message(queue)
         found = chunks.get(chunk_id)
         if found is None:
             return None

@@ -88,3 +88,8 @@ def test_a_key_that_no_header_takes_is_refused_and_not_shown(key: str, tmp_path:
 def test_an_address_without_a_scheme_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="http://"):
         ClientSettings.find({"NIGHTSHIFT_URL": "localhost:8000"}, tmp_path)
+
+
+def test_bounds_of_autoscaling_that_exclude_each_other_are_refused() -> None:
+    with pytest.raises(SettingsError, match="MIN_WORKERS is 9 and NIGHTSHIFT_SCALE_MAX_WORKERS only 8"):
+        Settings.from_environ({**LEAST, "NIGHTSHIFT_SCALE_MIN_WORKERS": "9", "NIGHTSHIFT_SCALE_MAX_WORKERS": "8"})

@@ -25,6 +25,16 @@ class QueueDepth:
     """Age of the oldest job with a waiting chunk."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokensLeft:
+    """What is left of a model's jobs in one pool."""
+
+    pool: str
+    model: str | None
+    model_version: str | None
+    tokens: int
+
+
 class Measurements:
     """Counts over all tenants, inside one transaction."""
 
@@ -47,6 +57,18 @@ class Measurements:
             .group_by(jobs.c.pool, jobs.c.priority)
         )
         return [QueueDepth(**row) for row in self._connection.execute(query).mappings()]
+
+    def tokens_left(self) -> list[TokensLeft]:
+        """Estimated tokens of all chunks that have not ended, of jobs that may run."""
+        place = (jobs.c.pool, jobs.c.model, jobs.c.model_version)
+        query = (
+            select(*place, func.sum(jobs.c.remaining_tokens).label("tokens"))
+            .where(jobs.c.state.in_(RUNNABLE_JOB_STATES), jobs.c.stop_reason.is_(None), jobs.c.pool.is_not(None))
+            .group_by(*place)
+        )
+        return [
+            TokensLeft(**{**row, "tokens": int(row["tokens"])}) for row in self._connection.execute(query).mappings()
+        ]
 
     def jobs_by_state(self) -> dict[str, int]:
         """Jobs in each state, the terminal ones included."""

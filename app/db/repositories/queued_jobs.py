@@ -7,10 +7,10 @@ nothing whatever the order of commits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, Connection, RowMapping, Text, and_, cast, func, select
+from sqlalchemy import BigInteger, Connection, RowMapping, Text, and_, cast, func, select, update
 
 from app.db.repositories.chunk_changes import change_remaining
 from app.db.tables import chunks, jobs, tenants
@@ -74,6 +74,18 @@ class QueuedJobs:
         """Whether anything was set for a tenant since an earlier ``horizon``."""
         changed = select(tenants.c.id).where(tenants.c.changed_in >= horizon).limit(1)
         return self._connection.execute(changed).first() is not None
+
+    def rehome(self, model: str, *, able_pools: Collection[str], home: str) -> int:
+        """Count jobs of a model among those of ``home`` where their pool is none of ``able_pools``; returns how many.
+
+        A job that is being changed right now keeps its pool until the next time.
+        """
+        free = (
+            select(jobs.c.id)
+            .where(jobs.c.model == model, jobs.c.state.in_(LIVE_JOB_STATES), jobs.c.pool.not_in(able_pools))
+            .with_for_update(skip_locked=True)
+        )
+        return self._connection.execute(update(jobs).where(jobs.c.id.in_(free)).values(pool=home)).rowcount
 
     def recount(self) -> list[str]:
         """Set right what is left of jobs where it is not what their chunks say; gives their ids.

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Float, case, cast, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from app.db.tables import chunks, jobs, work_totals, work_totals_until
+from app.db.tables import chunks, work_totals, work_totals_until
 from app.domain.states import ChunkState
 
 CHUNK_BOUNDS_S = (0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300)
@@ -137,11 +137,11 @@ class WorkHistory:
 
     def _durations(self, window: Sequence[ColumnElement[bool]]) -> list[Distribution]:
         took_s = func.extract("epoch", chunks.c.finished_at - chunks.c.claimed_at)
+        pool = func.coalesce(func.split_part(chunks.c.queue, ".", 1), "unplanned").label("pool")  # that ran it
         query = (
-            select(func.coalesce(jobs.c.pool, "unplanned"), *histogram(took_s, CHUNK_BOUNDS_S))
-            .select_from(chunks.join(jobs, jobs.c.id == chunks.c.job_id))
+            select(pool, *histogram(took_s, CHUNK_BOUNDS_S))
             .where(*window, chunks.c.state == ChunkState.DONE, chunks.c.claimed_at.is_not(None))
-            .group_by(jobs.c.pool)
+            .group_by(pool)
         )
         return [distribution(row) for row in self._connection.execute(query)]
 

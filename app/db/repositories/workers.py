@@ -9,7 +9,8 @@ from sqlalchemy import Connection, case, exists, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.sql import ColumnElement
 
-from app.db.tables import drains, model_rates, workers
+from app.db.tables import chunks, drains, model_rates, workers
+from app.domain.states import ChunkState
 
 SMOOTHING = 0.3
 """Weight of the newest chunk in a measured rate."""
@@ -95,6 +96,34 @@ class Workers:
     def is_drained(self, queue: str) -> bool:
         """Whether the worker of a queue was told to take nothing more."""
         return self._connection.execute(select(exists().where(drains.c.queue == queue))).scalar_one()
+
+    def mark_stuck(self, *, patience_s: float) -> list[str]:
+        """Find workers that are heard and take nothing: published chunks lie there, and nothing has run for a while.
+
+        Returns:
+            The queues of those that were not known to be stuck.
+        """
+        since = func.now() - timedelta(seconds=patience_s)
+        on_queue = chunks.c.queue == workers.c.queue
+        waits = exists().where(on_queue, chunks.c.state == ChunkState.GRANTED, chunks.c.granted_at < since)
+        runs = exists().where(on_queue, chunks.c.state == ChunkState.RUNNING)
+        idle = select(workers.c.queue).where(
+            workers.c.stuck_since.is_(None), workers.c.started_at < since, waits, ~runs
+        )
+        # Chunks that ended are many and have no index by queue: they are looked at for the few that seem idle.
+        return [queue for queue in self._connection.execute(idle).scalars().all() if self._stuck(queue, since)]
+
+    def _stuck(self, queue: str, since: ColumnElement[datetime]) -> bool:
+        ran = select(exists().where(chunks.c.queue == queue, chunks.c.finished_at > since))
+        if self._connection.execute(ran).scalar_one():
+            return False
+        self._connection.execute(workers.update().where(workers.c.queue == queue).values(stuck_since=func.now()))
+        return True
+
+    def took_message(self, queue: str) -> None:
+        """A worker took a message: whatever came of it, it is not stuck."""
+        was_stuck = (workers.c.queue == queue, workers.c.stuck_since.is_not(None))
+        self._connection.execute(workers.update().where(*was_stuck).values(stuck_since=None))
 
     def leave(self, *, queue: str, incarnation: str) -> None:
         """Write down that a worker stopped in good order."""
