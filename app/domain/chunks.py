@@ -40,13 +40,13 @@ class Chunk:
     estimated_tokens: int
     estimated_s: float
     """Device seconds in the pool that it was cut for."""
-    queue: str | None
-    """Where it was published last."""
     attempt: int
     worker_deaths: int
     death_cause: str | None
     """The item error code that the last death means; None where only the death is known."""
     lease_token: str | None
+    queue: str | None = None
+    """Where it was published last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
