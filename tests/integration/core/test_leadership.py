@@ -88,7 +88,12 @@ def test_two_that_lead_at_once_grant_each_chunk_once(core: CoreMachine) -> None:
     job_id = core.planned(items)
     core.worker_lives()
     others = HeldMessages()
-    other = Dispatcher(settings=core.wiring.settings, database=core.wiring.database, publisher=others)
+    other = Dispatcher(
+        settings=core.wiring.settings,
+        models=core.wiring.models,
+        database=core.wiring.database,
+        publisher=others,
+    )
     for _ in range(20):
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(lambda dispatcher: dispatcher.look(), (core.dispatcher, other)))

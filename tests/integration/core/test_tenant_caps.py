@@ -30,7 +30,7 @@ QUEUES = [f"cpu.{number}" for number in range(6)]
 
 def new_dispatcher(core: CoreMachine) -> Dispatcher:
     settings, database = core.wiring.settings, core.wiring.database
-    return Dispatcher(settings=settings, database=database, publisher=core.publisher)
+    return Dispatcher(settings=settings, models=core.wiring.models, database=database, publisher=core.publisher)
 
 
 @pytest.fixture(autouse=True)
