@@ -17,6 +17,7 @@ NightshiftError
 │   │   └── NothingToRetry         the job has no item of the outcomes that are to run again
 │   ├── Gone                       what this would work on was deleted or is past its life
 │   ├── QueueFull                  past the hard cap on unfinished jobs
+│   ├── StorageQuotaExceeded       the tenant stores as much as it may
 │   ├── RateLimited                more requests in a minute than the tenant may send
 │   ├── IdempotencyKeyReused       the key was sent before with another body
 │   ├── IdempotencyKeyInUse        a request with the same key is being answered
@@ -202,6 +203,12 @@ class RateLimited(RequestRefused):
 
     code = "rate_limit_exceeded"
     retryable = True
+
+
+class StorageQuotaExceeded(RequestRefused):
+    """The tenant stores as much as it may; delete files, let results expire sooner, or ask for a larger quota."""
+
+    code = "storage_quota_exceeded"
 
 
 class IdempotencyKeyReused(RequestRefused):

@@ -10,6 +10,7 @@ RECORD_DEAD_LETTERS_S = 30
 SUM_UP_WORK_S = 5 * 60
 SWEEP_EXPIRED_S = 15 * 60
 SWEEP_ORPHANS_S = 6 * 3600
+RECOUNT_STORED_BYTES_S = 6 * 3600
 
 
 def _every(seconds: int, task: str) -> dict[str, Any]:
@@ -22,5 +23,6 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "record-dead-letters": _every(RECORD_DEAD_LETTERS_S, "nightshift.record_dead_letters"),
     "sum-up-work": _every(SUM_UP_WORK_S, "nightshift.sum_up_work"),
     "sweep-expired": _every(SWEEP_EXPIRED_S, "nightshift.sweep_expired"),
+    "recount-stored-bytes": _every(RECOUNT_STORED_BYTES_S, "nightshift.recount_stored_bytes"),
     "sweep-orphans": _every(SWEEP_ORPHANS_S, "nightshift.sweep_orphans"),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from app.services import sum_up_work as work
 from app.services import sweep_expired as expired
 from app.services import sweep_orphans as orphans
+from app.services.recount_storage import recount_storage
 from app.wiring import process_wiring
 from tasks.base import NightshiftTask
 from tasks.celery_app import app
@@ -26,3 +27,9 @@ def sweep_orphans() -> None:
 def sum_up_work() -> None:
     """Sum up the chunks that ended since the last time."""
     work.sum_up_work(database=process_wiring().database)
+
+
+@app.task(name="nightshift.recount_stored_bytes", base=NightshiftTask)
+def recount_stored_bytes() -> None:
+    """Compare what tenants were counted to store with their rows."""
+    recount_storage(wiring=process_wiring())

@@ -43,6 +43,7 @@ KINDS: dict[type[errors.NightshiftError], ErrorKind] = {
     errors.NothingToRetry: ErrorKind(HTTPStatus.CONFLICT, _REQUEST),
     errors.Gone: ErrorKind(HTTPStatus.GONE, _REQUEST),
     errors.QueueFull: ErrorKind(HTTPStatus.TOO_MANY_REQUESTS, "rate_limit_error"),
+    errors.StorageQuotaExceeded: ErrorKind(HTTPStatus.FORBIDDEN, "insufficient_quota"),
     errors.RateLimited: ErrorKind(HTTPStatus.TOO_MANY_REQUESTS, "rate_limit_error"),
     errors.IdempotencyKeyReused: ErrorKind(HTTPStatus.UNPROCESSABLE_ENTITY, _REQUEST),
     errors.IdempotencyKeyInUse: ErrorKind(HTTPStatus.SERVICE_UNAVAILABLE, _SERVER),

@@ -89,6 +89,15 @@ tenants = Table(
     Index("ix_tenants_changed_in", "changed_in"),
 )
 
+# Apart from ``tenants``, whose rows every insert of a tenant's row holds for its foreign key.
+tenant_storage = Table(
+    "tenant_storage",
+    metadata,
+    Column("tenant_id", Text, ForeignKey("tenants.id"), primary_key=True),
+    # Uploads, inline inputs and results that are neither deleted nor swept.
+    _count("stored_bytes"),
+)
+
 api_keys = Table(
     "api_keys",
     metadata,
@@ -205,6 +214,13 @@ jobs = Table(
         "created_at",
         postgresql_where=text(f"(remaining_tokens = 0 OR stop_reason IS NOT NULL) AND {_JOB_LIVES}"),
     ),
+    Index(
+        "ix_jobs_live_of_tenant",
+        "tenant_id",
+        "state",
+        postgresql_where=text("state NOT IN ('succeeded', 'partially_succeeded', 'failed', 'expired', 'cancelled')"),
+    ),
+    Index("ix_jobs_tenant_id_finished_at", "tenant_id", "finished_at"),
     Index("ix_jobs_results_expire_at", "results_expire_at", postgresql_where=text("NOT results_swept")),
     Index(
         "ix_jobs_escalating",

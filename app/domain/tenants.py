@@ -38,6 +38,10 @@ class TenantQuota:
     budget: Decimal | None
     """Money; None: no limit."""
 
+    def life_s(self, wanted_s: int) -> int:
+        """How long a file or a result that was wanted for so long may live."""
+        return min(wanted_s, self.retention_s)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TenantLimits:

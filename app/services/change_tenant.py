@@ -6,6 +6,7 @@ from typing import Any
 
 import structlog
 
+from app.db.repositories.hygiene import Hygiene
 from app.db.repositories.tenants import Tenants
 from app.domain.tenants import Tenant, TenantDetails, TenantLimits
 from app.services.tenant_details import tenant_details
@@ -17,7 +18,8 @@ log = structlog.get_logger(__name__)
 def change_tenant(*, wiring: Wiring, name: str, changes: dict[str, Any]) -> TenantDetails:
     """Set the limits in ``changes`` and leave the others; None takes one back to the installation's default.
 
-    They hold for whatever is decided from now on. The change is written to the log, with the request's id.
+    They hold for whatever is decided from now on; a retention also for what is stored already. The change is written to
+    the log, with the request's id.
 
     Raises:
         NotFound: no such tenant.
@@ -26,6 +28,8 @@ def change_tenant(*, wiring: Wiring, name: str, changes: dict[str, Any]) -> Tena
         tenants = Tenants(connection)
         before = tenants.named(name, for_update=True)
         after = tenants.set_limits(before.id, changes) if changes else before
+        if changes.get("retention_s") is not None:
+            Hygiene(connection).shorten(after.id, changes["retention_s"])
         details = tenant_details(connection, wiring.settings, [after])[0]
     _audit(before, after.limits)
     return details

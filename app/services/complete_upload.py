@@ -27,6 +27,8 @@ from app.errors import InvalidRequest, NotFound
 from app.ports import StoredObject
 from app.services.answer_once import Once
 from app.services.discard_object import discard_object, discarded_unless_named
+from app.services.storage_quota import check_storage
+from app.services.tenant_quotas import tenant_quota
 from app.storage.reading import read_content
 from app.wiring import Wiring
 
@@ -91,6 +93,7 @@ def _complete(
         upload, _ = _chosen(connection, tenant_id, upload_id, part_ids)
         if upload.status is UploadStatus.COMPLETED:  # by another request, meanwhile
             return _answer(connection, upload, once)
+        quota = tenant_quota(connection, wiring.settings, tenant_id=tenant_id)
         file = Files(connection).add(
             file_id=new_id("file-"),
             tenant_id=tenant_id,
@@ -100,8 +103,9 @@ def _complete(
             sha256=stored.sha256,
             n_lines=source.lines.n_lines,
             object_key=stored.key,
-            expires_after_s=upload.file_expires_after_s or wiring.settings.file_retention_s,
+            expires_after_s=quota.life_s(upload.file_expires_after_s or wiring.settings.file_retention_s),
         )
+        check_storage(connection, wiring.settings, tenant_id=tenant_id, new_bytes=0)
         uploads = Uploads(connection)
         uploads.place_parts(part_ids)
         upload = uploads.update(upload.id, status=UploadStatus.COMPLETED, file_id=file.id)

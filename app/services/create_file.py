@@ -14,6 +14,8 @@ from app.ports import StoredObject
 from app.services.answer_once import Once
 from app.services.discard_object import discarded_unless_named
 from app.services.limited_source import LimitedSource, drained_sha256
+from app.services.storage_quota import check_storage
+from app.services.tenant_quotas import tenant_quota
 from app.wiring import Wiring
 
 
@@ -46,6 +48,7 @@ def create_file(*, wiring: Wiring, tenant_id: str, upload: Upload, once: Once[Fi
     Raises:
         InvalidRequest: see ``Upload.finish``.
         RequestTooLarge: the content is above the limit.
+        StorageQuotaExceeded: the tenant has no room for it.
         StorageUnavailable: nothing was stored.
     """
     key = f"files/{tenant_id}/{uuid4().hex}"
@@ -55,6 +58,8 @@ def create_file(*, wiring: Wiring, tenant_id: str, upload: Upload, once: Once[Fi
     limited = cast("BinaryIO", source)
     if once is not None and once.is_repeat:
         once.repeat(_repeat_digest(upload, limited))
+    with wiring.database.begin() as connection:
+        check_storage(connection, wiring.settings, tenant_id=tenant_id)
     stored = wiring.storage.put(key, limited)
     with discarded_unless_named(wiring.storage, key):
         return _add_file(wiring, tenant_id, upload, stored, once, n_lines=source.lines.n_lines)
@@ -65,6 +70,7 @@ def _add_file(
 ) -> File:
     options = upload.finish()
     with wiring.database.begin() as connection:
+        quota = tenant_quota(connection, wiring.settings, tenant_id=tenant_id)
         file = Files(connection).add(
             file_id=new_id("file-"),
             tenant_id=tenant_id,
@@ -74,8 +80,9 @@ def _add_file(
             sha256=stored.sha256,
             n_lines=n_lines,
             object_key=stored.key,
-            expires_after_s=options.expires_after_s or wiring.settings.file_retention_s,
+            expires_after_s=quota.life_s(options.expires_after_s or wiring.settings.file_retention_s),
         )
+        check_storage(connection, wiring.settings, tenant_id=tenant_id, new_bytes=0)
         if once is not None:
             once.keep(connection, file, body_sha256=_request_digest(upload.filename, stored.sha256, options))
         return file

@@ -25,6 +25,7 @@ from app.domain.states import TERMINAL_JOB_STATES, JobState, final_state
 from app.errors import ResultsIncomplete
 from app.services.job_details import details_from, final_of
 from app.services.never_ran import store_never_ran
+from app.services.tenant_quotas import tenant_quota
 from app.wiring import Wiring
 
 PART_OUTCOMES = ("succeeded", "failed", "cancelled", "expired")
@@ -82,7 +83,8 @@ def _close(wiring: Wiring, connection: Connection, begun: Job, parts: Sequence[N
     outcomes.add_parts(job.tenant_id, job.id, None, parts)
     tally, totals = outcomes.tally(job.id), outcomes.part_totals(job.id)
     _check_complete(job, tally.counts, totals)
-    expires_after_s = job.output_expires_after_s or wiring.settings.results_retention_s
+    quota = tenant_quota(connection, wiring.settings, tenant_id=job.tenant_id)
+    expires_after_s = quota.life_s(job.output_expires_after_s or wiring.settings.results_retention_s)
     jobs.change_state(
         job,
         _terminal_state(job, tally.counts),

@@ -13,6 +13,7 @@ from app.services.check_group import check_group, refuse_group
 from app.services.group_lead import GroupLead
 from app.services.obey_order import pass_order_on
 from app.services.plan_group import plan_group
+from app.services.tenant_quotas import tenant_quota
 from app.wiring import Wiring
 
 MOST_ATTEMPTS = 10
@@ -69,4 +70,6 @@ def _close_if_ended(wiring: Wiring, lead: GroupLead) -> None:
     with lead.write() as (connection, group):
         groups = Groups(connection)
         if group.closed_at is None and group_state(group, groups.members(group.id)) in TERMINAL_JOB_STATES:
-            groups.close(group.id, life_s=group.member["output_expires_after_s"] or wiring.settings.results_retention_s)
+            quota = tenant_quota(connection, wiring.settings, tenant_id=group.tenant_id)
+            asked_s = group.member["output_expires_after_s"] or wiring.settings.results_retention_s
+            groups.close(group.id, life_s=quota.life_s(asked_s))

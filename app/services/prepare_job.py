@@ -20,6 +20,7 @@ from app.errors import DependencyFailed, LeaseLost, ObjectMissing
 from app.services.plan_input import InputPlan, plan_input
 from app.services.plan_retry import RetryPreparation
 from app.services.preparation import Preparation, Prepared
+from app.services.tenant_quotas import tenant_quota
 from app.wiring import Wiring
 
 MOST_ATTEMPTS = 10
@@ -70,7 +71,10 @@ class _InputPreparation(Preparation):
 
     def fail(self, code: str, message: str, problems: Sequence[LineProblem] = ()) -> Prepared:
         """Fail the job; nothing of it ran. Its inline input is swept when its results would be."""
-        life_s = self._job.output_expires_after_s or self._wiring.settings.results_retention_s
+        settings = self._wiring.settings
+        with self._wiring.database.begin() as connection:
+            quota = tenant_quota(connection, settings, tenant_id=self._job.tenant_id)
+        life_s = quota.life_s(self._job.output_expires_after_s or settings.results_retention_s)
         values = {
             "validation_errors": [problem.storable() for problem in problems],
             "failure": {"code": code, "message": message},

@@ -11,6 +11,7 @@ from app.domain.jobs import JobDetails, JobRequest
 from app.domain.windows import window_seconds
 from app.services.answer_once import Once
 from app.services.group_details import group_details
+from app.services.queue_room import check_queue_in_turn
 from app.services.submit_job import asked_of, check_model, check_room, source_of
 from app.wiring import Wiring
 
@@ -28,11 +29,12 @@ def submit_group(
     Raises:
         InvalidRequest: unknown endpoint, model or window.
         QueueFull: the tenant has too many unfinished jobs; a group counts as one.
+        StorageQuotaExceeded: the tenant has no room for the results.
         DatabaseUnavailable: nothing was accepted; send it again.
     """
     window_s = window_seconds(request.completion_window)
     check_model(request, wiring)
-    check_room(wiring, tenant_id)
+    in_turn = check_room(wiring, tenant_id)
     values = {
         "id": new_id(GROUP_PREFIX),
         "tenant_id": tenant_id,
@@ -42,6 +44,8 @@ def submit_group(
         **source_of(file),
     }
     with wiring.database.begin() as connection:
+        if in_turn:
+            check_queue_in_turn(connection, tenant_id=tenant_id, limit=wiring.settings.max_queued_jobs)
         group = Groups(connection).insert(completion_window_s=window_s, values=values)
         details = group_details(connection, group, wiring.models)
         if once is not None:

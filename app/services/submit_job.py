@@ -8,7 +8,6 @@ from typing import Any
 
 from app.db.notify import notify
 from app.db.repositories.files import Files
-from app.db.repositories.groups import Groups
 from app.db.repositories.jobs import Jobs
 from app.db.session import Database
 from app.domain.files import BATCH_PURPOSE, File
@@ -17,14 +16,14 @@ from app.domain.inline_items import inline_lines
 from app.domain.jobs import JobDetails, JobRequest
 from app.domain.states import JobState
 from app.domain.windows import window_seconds
-from app.errors import InvalidRequest, NotFound, QueueFull, RequestTooLarge
+from app.errors import InvalidRequest, NotFound, RequestTooLarge
 from app.services.answer_once import Once
 from app.services.discard_object import discarded_unless_named
 from app.services.job_details import job_details
+from app.services.queue_room import check_queue, check_queue_in_turn
+from app.services.storage_quota import check_storage
 from app.wiring import Wiring
 from config.models import ModelSpec
-
-QUEUE_FULL_RETRY_S = 60.0
 
 
 def submit_job(
@@ -36,23 +35,29 @@ def submit_job(
         InvalidRequest: unknown endpoint, model, window or file, or a file of another purpose; ``param`` names it.
         RequestTooLarge: more items than a request may hold.
         QueueFull: the tenant has too many unfinished jobs.
+        StorageQuotaExceeded: the tenant has no room for input and results.
         StorageUnavailable, DatabaseUnavailable: nothing was accepted; send it again.
     """
     window_s = window_seconds(request.completion_window)
     check_model(request, wiring)
-    check_room(wiring, tenant_id)
+    in_turn = check_room(wiring, tenant_id)
     if request.input_file_id is not None:
         file = input_file(wiring.database, tenant_id, request.input_file_id)
         _check_size(file, wiring)
-        return _accept(wiring, window_s, _row(tenant_id, request, source_of(file)), once)
+        return _accept(wiring, window_s, _row(tenant_id, request, source_of(file)), once, in_turn=in_turn)
     source = _inline_input(wiring, tenant_id, request)
     with discarded_unless_named(wiring.storage, source["input_key"]):
-        return _accept(wiring, window_s, _row(tenant_id, request, source), once)
+        return _accept(wiring, window_s, _row(tenant_id, request, source), once, in_turn=in_turn)
 
 
-def _accept(wiring: Wiring, window_s: int, row: dict[str, Any], once: Once[JobDetails] | None) -> JobDetails:
+def _accept(
+    wiring: Wiring, window_s: int, row: dict[str, Any], once: Once[JobDetails] | None, *, in_turn: bool
+) -> JobDetails:
     with wiring.database.begin() as connection:
+        if in_turn:
+            check_queue_in_turn(connection, tenant_id=row["tenant_id"], limit=wiring.settings.max_queued_jobs)
         job = Jobs(connection).insert(completion_window_s=window_s, values=row)
+        check_storage(connection, wiring.settings, tenant_id=job.tenant_id, new_bytes=0)
         details = job_details(connection, [job], wiring.models)[0]
         if once is not None:
             once.keep(connection, details)
@@ -84,19 +89,17 @@ def _not_served(model: ModelSpec, endpoint: str) -> str:
     return f"Model {model.alias!r} serves {', '.join(model.endpoints)}, not {endpoint}."
 
 
-def check_room(wiring: Wiring, tenant_id: str) -> None:
-    """Refuse where a tenant has too much unfinished; a group counts as one job.
+def check_room(wiring: Wiring, tenant_id: str) -> bool:
+    """Refuse where a tenant has too much unfinished or too much stored; a group counts as one job.
 
+    Returns:
+        Whether the queue has to be looked at again where the job is accepted.
     Raises:
-        QueueFull: at the hard cap.
+        QueueFull, StorageQuotaExceeded: at the hard cap, or at the quota.
     """
-    limit = wiring.settings.max_queued_jobs
     with wiring.database.begin() as connection:
-        n_live = Jobs(connection).count_live(tenant_id, at_most=limit)
-        n_live += Groups(connection).count_open(tenant_id, at_most=limit)
-    if n_live >= limit:
-        message = f"This tenant has {limit} unfinished jobs, the most that may wait; come back when some have ended."
-        raise QueueFull(message, retry_after_s=QUEUE_FULL_RETRY_S)
+        check_storage(connection, wiring.settings, tenant_id=tenant_id)
+        return check_queue(connection, tenant_id=tenant_id, limit=wiring.settings.max_queued_jobs)
 
 
 def input_file(database: Database, tenant_id: str, file_id: str) -> File:

@@ -17,6 +17,8 @@ from app.domain.files import BATCH_PURPOSE
 from app.domain.schedules import Schedule
 from app.errors import InvalidRequest
 from app.ports import ListedObject
+from app.services.storage_quota import check_storage
+from app.services.tenant_quotas import tenant_quota
 from app.wiring import Wiring
 
 INBOX = "inbox/"
@@ -46,6 +48,9 @@ def take_inbox_object(*, wiring: Wiring, tenant_id: str, file_id: str, item: Lis
         return
     if item.size_bytes > wiring.settings.max_file_bytes:
         raise InvalidRequest(f"{_name(item)} is larger than {wiring.settings.max_file_bytes} bytes; split it")
+    with wiring.database.begin() as connection:
+        quota = tenant_quota(connection, wiring.settings, tenant_id=tenant_id)
+        check_storage(connection, wiring.settings, tenant_id=tenant_id, new_bytes=item.size_bytes)
     key = f"files/{tenant_id}/{uuid4().hex}"
     with wiring.storage.open(item.key) as source:
         stored = wiring.storage.put(key, cast("BinaryIO", source), size_bytes=item.size_bytes)
@@ -58,7 +63,7 @@ def take_inbox_object(*, wiring: Wiring, tenant_id: str, file_id: str, item: Lis
             size_bytes=stored.size_bytes,
             sha256=stored.sha256,
             object_key=stored.key,
-            expires_after_s=wiring.settings.file_retention_s,
+            expires_after_s=quota.life_s(wiring.settings.file_retention_s),
         )
 
 

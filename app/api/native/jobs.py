@@ -11,7 +11,15 @@ from app.db.repositories.jobs import JobFilters
 from app.domain.groups import GroupDetails
 from app.domain.jobs import JobDetails, JobRequest
 from app.domain.pages import Page
-from app.errors import Gone, NotFound, NothingToRetry, QueueFull, StateConflict, StorageUnavailable
+from app.errors import (
+    Gone,
+    NotFound,
+    NothingToRetry,
+    QueueFull,
+    StateConflict,
+    StorageQuotaExceeded,
+    StorageUnavailable,
+)
 from app.schemas.groups import GroupSchema
 from app.schemas.jobs import JobListQuerySchema, JobListSchema, JobPatchSchema, JobRequestSchema, JobSchema
 from app.schemas.retries import RetryRequestSchema
@@ -30,7 +38,7 @@ blueprint = ApiBlueprint("jobs", url_prefix="/v1/jobs", description="Jobs, which
 
 @blueprint.route("", methods=["POST"])
 @blueprint.rate_limited
-@blueprint.refuses(QueueFull, StorageUnavailable)
+@blueprint.refuses(QueueFull, StorageQuotaExceeded, StorageUnavailable)
 @blueprint.arguments(
     JobRequestSchema,
     example={

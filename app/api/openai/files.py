@@ -18,6 +18,7 @@ from app.errors import (
     NotFound,
     RangeNotSatisfiable,
     RequestTooLarge,
+    StorageQuotaExceeded,
     StorageUnavailable,
     UnknownParameter,
 )
@@ -45,7 +46,9 @@ _CONTENT_DOC = {"type": "string", "format": "binary"}
 
 @blueprint.route("", methods=["POST"])
 @blueprint.doc(requestBody=_UPLOAD_DOC)
-@blueprint.refuses(InvalidRequest, MissingParameter, UnknownParameter, RequestTooLarge, StorageUnavailable)
+@blueprint.refuses(
+    InvalidRequest, MissingParameter, UnknownParameter, RequestTooLarge, StorageQuotaExceeded, StorageUnavailable
+)
 @blueprint.creates(200, FileSchema, streamed=True)
 def upload_file(*, once: Once[File] | None) -> File:
     """Upload a file.

@@ -17,6 +17,7 @@ from app.errors import (
     NotFound,
     RequestTooLarge,
     StateConflict,
+    StorageQuotaExceeded,
     StorageUnavailable,
     UnknownParameter,
 )
@@ -62,6 +63,7 @@ def post_upload(upload: UploadRequest, *, once: Once[UploadDetails] | None) -> U
     RequestTooLarge,
     NotFound,
     StateConflict,
+    StorageQuotaExceeded,
     StorageUnavailable,
 )
 @blueprint.creates(200, UploadPartSchema, streamed=True)
@@ -77,7 +79,7 @@ def post_upload_part(upload_id: str, *, once: Once[UploadPart] | None) -> Upload
 
 
 @blueprint.route("/<upload_id>/complete", methods=["POST"])
-@blueprint.refuses(NotFound, StateConflict, StorageUnavailable)
+@blueprint.refuses(NotFound, StateConflict, StorageQuotaExceeded, StorageUnavailable)
 @blueprint.arguments(UploadCompleteSchema)
 @blueprint.creates(200, UploadSchema)
 def post_upload_complete(body: dict[str, Any], upload_id: str, *, once: Once[UploadDetails] | None) -> UploadDetails:

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, insert, or_, select, tuple_, update
 
+from app.db.repositories.stored_bytes import StoredBytes
 from app.db.tables import files
 from app.domain.files import File
 from app.domain.pages import Page, page_of
@@ -48,6 +49,8 @@ class Files:
         job_id: str | None = None,
     ) -> File:
         """Insert a file; exactly one of ``object_key`` and ``job_id`` says where its content is."""
+        if object_key is not None:
+            StoredBytes(self._connection).add(tenant_id, size_bytes)
         expires_at = None if expires_after_s is None else func.now() + timedelta(seconds=expires_after_s)
         inserted = self._connection.execute(
             insert(files)
@@ -119,13 +122,16 @@ class Files:
         """
         if "\0" in file_id:
             raise _not_found(file_id)
-        done = self._connection.execute(
+        deleted = self._connection.execute(
             update(files)
             .where(files.c.tenant_id == tenant_id, files.c.id == file_id, _is_there())
             .values(deleted_at=func.now())
-        )
-        if done.rowcount != 1:
+            .returning(files.c.size_bytes, files.c.object_key)
+        ).one_or_none()
+        if deleted is None:
             raise _not_found(file_id)
+        if deleted.object_key is not None:
+            StoredBytes(self._connection).add(tenant_id, -deleted.size_bytes)
 
     def _behind(self, query: Select[Any], tenant_id: str, after: str, *, newest_first: bool) -> Select[Any]:
         mark = self._connection.execute(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or_, select, union_all
 
+from app.db.repositories.stored_bytes import StoredBytes
 from app.db.tables import events, files, groups, jobs, result_parts, upload_parts, uploads
 from app.domain.states import LIVE_JOB_STATES, TERMINAL_JOB_STATES
 
@@ -45,7 +47,14 @@ class Hygiene:
 
     def mark_files_swept(self, file_ids: Sequence[str]) -> None:
         """Their objects are gone."""
-        self._connection.execute(files.update().where(files.c.id.in_(file_ids)).values(swept=True))
+        freed = self._connection.execute(
+            files.update()
+            .where(files.c.id.in_(file_ids), ~files.c.swept)
+            .values(swept=True)
+            .returning(files.c.tenant_id, files.c.size_bytes, files.c.deleted_at)
+        )
+        # What was deleted has been taken off its tenant's sum since then.
+        self._free((row.tenant_id, row.size_bytes) for row in freed.all() if row.deleted_at is None)
 
     def expired_jobs(self, limit: int) -> list[ExpiredJob]:
         """Terminal jobs whose results are past their time."""
@@ -69,7 +78,19 @@ class Hygiene:
 
     def mark_job_swept(self, job_id: str) -> None:
         """Its parts are gone, and with them its output and error files."""
-        self._connection.execute(jobs.update().where(jobs.c.id == job_id).values(results_swept=True))
+        swept = self._connection.execute(
+            jobs.update()
+            .where(jobs.c.id == job_id, ~jobs.c.results_swept)
+            .values(results_swept=True)
+            .returning(jobs.c.tenant_id, jobs.c.input_size_bytes, jobs.c.input_file_id)
+        ).one_or_none()
+        if swept is None:
+            return
+        n_bytes = self._connection.execute(
+            select(func.coalesce(func.sum(result_parts.c.size_bytes), 0)).where(result_parts.c.job_id == job_id)
+        ).scalar_one()
+        own_input_bytes = 0 if swept.input_file_id is not None else swept.input_size_bytes
+        self._free([(swept.tenant_id, int(n_bytes) + own_input_bytes)])
         self._connection.execute(files.update().where(files.c.job_id == job_id).values(swept=True))
 
     def _are_expired(self) -> tuple[ColumnElement[bool], ...]:
@@ -78,6 +99,29 @@ class Hygiene:
             jobs.c.state.in_(TERMINAL_JOB_STATES),
             jobs.c.results_expire_at <= self._overdue,
         )
+
+    def shorten(self, tenant_id: str, retention_s: int) -> None:
+        """Let nothing that a tenant stores live for longer, counted from when it was made."""
+        most = timedelta(seconds=retention_s)
+        file_end, results_end = files.c.created_at + most, jobs.c.finished_at + most
+        self._connection.execute(
+            files.update()
+            .where(files.c.tenant_id == tenant_id, ~files.c.swept, files.c.expires_at > file_end)
+            .values(expires_at=file_end)
+        )
+        self._connection.execute(
+            jobs.update()
+            .where(jobs.c.tenant_id == tenant_id, ~jobs.c.results_swept, jobs.c.results_expire_at > results_end)
+            .values(results_expire_at=results_end)
+        )
+
+    def _free(self, freed: Iterable[tuple[str, int]]) -> None:
+        """Take bytes off the sums of tenants, always in the same order: two sweeps must not wait for each other."""
+        by_tenant: Counter[str] = Counter()
+        for tenant_id, n_bytes in freed:
+            by_tenant[tenant_id] += n_bytes
+        for tenant_id in sorted(by_tenant):
+            StoredBytes(self._connection).add(tenant_id, -by_tenant[tenant_id])
 
     def delete_events(self, *, older_than_s: int, limit: int) -> int:
         """Delete up to ``limit`` events of that age whose job has ended."""

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, RowMapping, and_, func, or_, select, tuple_
 from sqlalchemy.sql import ColumnElement, Select
 
 from app.db.repositories.events import Events
+from app.db.repositories.stored_bytes import StoredBytes
 from app.db.tables import jobs
 from app.domain.jobs import Dialect, Job, OnDeadline, OnOversize, Priority
 from app.domain.states import LIVE_JOB_STATES, RUNNABLE_JOB_STATES, JobState, check_job
@@ -88,12 +89,6 @@ class Jobs:
             query = query.where(tuple_(jobs.c.created_at, jobs.c.id) < (cursor.created_at, cursor.id))
         query = query.order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit)
         return [_job(row) for row in self._connection.execute(query).mappings()]
-
-    def count_live(self, tenant_id: str, *, at_most: int) -> int:
-        """Unfinished jobs of a tenant that belong to no group, counted no further than ``at_most``."""
-        conditions = (jobs.c.tenant_id == tenant_id, jobs.c.state.in_(LIVE_JOB_STATES), jobs.c.group_id.is_(None))
-        live = select(jobs.c.id).where(*conditions).limit(at_most)
-        return self._connection.execute(select(func.count()).select_from(live.subquery())).scalar_one()
 
     def change_state(
         self, job: Job, wanted: JobState, *, reason: dict[str, Any] | None = None, **values: Any
@@ -212,7 +207,10 @@ class Jobs:
 
     def _insert(self, values: dict[str, Any]) -> Job:
         statement = jobs.insert().values(**values).returning(*_FIELDS)
-        return _job(self._connection.execute(statement).mappings().one())
+        job = _job(self._connection.execute(statement).mappings().one())
+        if job.input_file_id is None:
+            StoredBytes(self._connection).add(job.tenant_id, job.input_size_bytes)
+        return job
 
     def _one(self, query: Select[Any], job_id: str) -> Job:
         row = self._connection.execute(query).mappings().one_or_none()

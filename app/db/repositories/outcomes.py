@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Integer, and_, case, cast, func, select
 from sqlalchemy.sql import ColumnElement
 
 from app.db.repositories.jobs import Jobs
+from app.db.repositories.stored_bytes import StoredBytes
 from app.db.tables import chunks, jobs, result_parts
 from app.domain.chunks import NewPart
 from app.domain.jobs import Counts, Usage
@@ -94,6 +95,7 @@ class Outcomes:
             for place, part in enumerate(parts)
         ]
         self._connection.execute(result_parts.insert().values(rows))
+        StoredBytes(self._connection).add(tenant_id, sum(part.size_bytes for part in parts))
 
     def part_totals(self, job_id: str) -> dict[str, tuple[int, int]]:
         """Items and bytes that a job's parts hold which stand, by outcome."""
