@@ -400,7 +400,8 @@ def _client_file(home: str, start: Path) -> tuple[Path | None, dict[str, str]]:
 
 def read_shell_variables(text: str) -> dict[str, str]:
     """The variables of ``NAME=value`` or ``export NAME=value`` lines, quoted as a shell would."""
-    words = [word for line in text.splitlines() for word in shlex.split(line, comments=True)]
+    # Not line by line: str.splitlines also ends lines at characters that mean nothing to a shell.
+    words = shlex.split(text, comments=True)
     return dict(word.split("=", 1) for word in words if "=" in word)
 
 

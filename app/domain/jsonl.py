@@ -2,7 +2,8 @@
 
 Used by the planner (whole input) and by workers (a byte range of it). Line numbers count from 1. A byte-order mark
 at the start of the input and a carriage return before a line end are tolerated; empty lines are given as they are,
-and what they mean is decided by the caller.
+and what they mean is decided by the caller. A carriage return with no line end behind it belongs to its line: so a
+range that ends with a line gives that line as the whole input gave it, be it right at the limit.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def read_lines(source: ByteSource, *, max_line_bytes: int, start: int = 0, first
         pieces = (rest + block).split(b"\n") if rest else block.split(b"\n")
         rest = pieces.pop()
         for piece in pieces:
-            yield _line(number, offset, piece, skipped, max_line_bytes)
+            yield _line(number, offset, piece.removesuffix(b"\r"), skipped, max_line_bytes)
             offset += skipped + len(piece) + 1
             number, skipped = number + 1, 0
         if len(rest) > max_line_bytes + len(_BOM) + 1:
@@ -63,7 +64,5 @@ def _line(number: int, offset: int, piece: bytes, skipped: int, limit: int) -> L
     if offset == 0 and not skipped and piece.startswith(_BOM):
         piece = piece[len(_BOM) :]
         offset += len(_BOM)
-    if piece.endswith(b"\r"):
-        piece = piece[:-1]
     size_bytes = skipped + len(piece)
     return Line(number, offset, None if size_bytes > limit else piece, size_bytes)

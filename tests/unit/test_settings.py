@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from config.settings import ClientSettings, Settings, SettingsError, read_shell_variables
@@ -64,10 +64,16 @@ def test_queues_are_read_in_their_order() -> None:
     assert settings.queues == ("gpu.1", "cpu.0")
 
 
-@given(st.dictionaries(st.from_regex(r"[A-Z_]{1,9}", fullmatch=True), st.text(st.characters(exclude_categories=["C"]))))
+@given(st.dictionaries(st.from_regex(r"[A-Z_]{1,9}", fullmatch=True), st.text(st.characters(codec="utf-8"))))
+@example({"A": "two\u2028lines"})
+@example({"A": "two\nlines", "B": "# no comment"})
 def test_shell_variables_are_read_as_a_shell_would(variables: dict[str, str]) -> None:
     text = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
     assert read_shell_variables(text) == variables
+
+
+def test_comments_and_empty_lines_hold_no_shell_variables() -> None:
+    assert read_shell_variables("# A=1\n\nB=2 # C=3\r\nexport D='4 5'\n") == {"B": "2", "D": "4 5"}
 
 
 def test_keys_of_the_file_are_not_sent_to_another_address(tmp_path: Path) -> None:
