@@ -339,6 +339,11 @@ def load_settings() -> Settings:
     return Settings.from_environ(os.environ)
 
 
+def read_secret(name: str) -> str | None:
+    """A secret that the models file names by its variable; None where it is not set."""
+    return os.environ.get(name) or None
+
+
 CLIENT_FILE = Path(".nightshift/env")
 STACK_SETTINGS = "settings.env"
 

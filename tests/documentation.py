@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "docker" / "local" / "README.md"]
 RUN = ("sh", "python")
-SHOWN = ("mermaid", "json", "text")
+SHOWN = ("mermaid", "json", "text", "yaml")
 """Blocks that are looked at by people only; a block of another kind, or of none, is refused by a test."""
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

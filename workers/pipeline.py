@@ -65,7 +65,9 @@ class PipelineRunner:
             engine = self._engines.engine(model=request.model, version=request.version, endpoint=request.endpoint)
         except ModelNotFound as problem:
             return _refuse_all(request.items, problem)
-        limits = DeviceLimits(request.item_timeout_s, self._hang_timeout_s)
+        engine = engine.within(request.item_timeout_s)
+        item_timeout_s = None if engine.keeps_item_timeout else request.item_timeout_s
+        limits = DeviceLimits(item_timeout_s, self._hang_timeout_s)
         return _Run(engine, self._device_lock, request, limits, self._black_box, self._turn).outcomes()
 
 

@@ -95,7 +95,10 @@ class WindowRunner:
                 break
             try:
                 self._forward_batch(batch, answered)
-            except Stopped:
+            except Stopped as stopped:
+                if stopped.kept is not None:
+                    answered.answers.append(stopped.kept)
+                    missing.subtract(set(stopped.kept[0].positions))
                 break
             missing.subtract(set(batch.positions))
         answered.complete = [position for position, n_batches in missing.items() if n_batches == 0]
@@ -139,8 +142,8 @@ class WindowRunner:
 
         try:
             answer = self._engine.forward(batch, should_stop=should_stop)
-        except Stopped:
-            if self._should_stop():
+        except Stopped as stopped:
+            if stopped.kept is not None or self._should_stop():
                 raise
             raise TookTooLong from None
         if time.monotonic() >= ends_at_s and batch.halves() is None:

@@ -165,6 +165,8 @@ jobs = Table(
     Column("prepare_attempts", Integer, nullable=False, server_default=text("0")),
     _json("validation_errors", "[]"),
     Column("failure", JSONB),
+    # Why the items that have not run are failed without being run; null while they may run.
+    Column("refusal", Text),
     Column("attempt_runs", Integer, nullable=False, server_default=text("0")),
     # Estimated tokens of its live chunks, kept in the transactions that add and end them.
     _count("remaining_tokens"),

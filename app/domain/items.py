@@ -56,6 +56,8 @@ class ItemFailed:
     code: str
     message: str
     retry_after_s: float | None = None
+    stops_job: bool = False
+    """Whether every other item of the job would meet the same, so that trying them is in vain."""
 
 
 ItemOutcome = ItemSucceeded | ItemFailed

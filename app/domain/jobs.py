@@ -95,6 +95,8 @@ class Job:
     """First 100 of ``{line, code, message, param}``; ``line`` counts from 1."""
     failure: dict[str, Any] | None
     """Why the job as a whole failed: ``{code, message}``."""
+    refusal: str | None
+    """Why items that have not run are failed without being run, such as an upstream server that refuses our key."""
     stop_reason: str | None
     attempt_runs: int
     final: dict[str, Any] | None

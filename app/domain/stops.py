@@ -14,4 +14,5 @@ class Stop(StrEnum):
     LEASE_LOST = "lease_lost"  # the chunk is another worker's: all of it is in vain
     JOB_STOPPED = "job_stopped"  # cancelled, or its window has closed
     JOB_SET_ASIDE = "job_set_aside"  # paused or held; it may go on later
+    REFUSED = "refused"  # nobody would run what is left: it is failed without being tried
     SHUTDOWN = "shutdown"  # this worker is told to leave

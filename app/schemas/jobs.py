@@ -228,6 +228,14 @@ class JobErrorsSchema(Schema):
         fields.Nested(LineProblemSchema), required=True, metadata={"description": "The first 100 refused lines"}
     )
 
+    refusal = fields.String(
+        allow_none=True,
+        attribute="job.refusal",
+        metadata={
+            "description": "Why items were failed without being run, such as an upstream server that refuses our key"
+        },
+    )
+
     def get_attribute(self, obj: Any, attr: str, default: Any) -> Any:
         """Find what is not an attribute of ``JobDetails``."""
         return validation_problems(obj) if attr == "validation" else super().get_attribute(obj, attr, default)

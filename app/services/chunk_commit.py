@@ -51,6 +51,7 @@ class ChunkCommit:
         recovery: NewChunk | None,
         rest: NewChunk | None = None,
         run_s: float,
+        refusal: str | None = None,
     ) -> None:
         """Make the outcome of the chunk true: its sums, its parts, and the chunks of what is still to do.
 
@@ -58,6 +59,7 @@ class ChunkCommit:
             recovery: the items to try again.
             rest: the items that were not reached before the run was stopped. Both wait, or are closed at once where
                 the job has been stopped.
+            refusal: why all other items of the job would fail too; from this commit on they do, without being run.
         """
 
         def write(connection: Connection) -> None:
@@ -68,7 +70,9 @@ class ChunkCommit:
             behind = [chunk for chunk in (recovery, rest) if chunk is not None]
             if behind:
                 chunks.insert(job.tenant_id, job.id, behind, state=_state_of_waiting(job))
-            if rest is None:
+            if refusal is not None and job.refusal is None:
+                Jobs(connection).refuse(job, refusal)
+            if rest is None and refusal is None and self._job.refusal is None:
                 self._learn_rate(connection, run_s)
 
         self._commit(frozenset({ChunkState.DONE}), write)

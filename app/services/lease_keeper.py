@@ -50,6 +50,10 @@ class LeaseKeeper:
         """Why the work should stop, None while it should go on."""
         return self._stop or (Stop.SHUTDOWN if self._is_leaving() else None)
 
+    def give_up(self) -> None:
+        """Let the work stop at the next micro-batch, because all that is left would meet the same refusal."""
+        self._stop = self._stop or Stop.REFUSED
+
     def should_stop(self) -> bool:
         """Whether the work should stop at the next micro-batch."""
         return self.stop is not None

@@ -153,6 +153,7 @@ class _Attempt:
         self._suspects = last_words.indexes if last_words else frozenset()
         self._death_notes = death_notes
         self._when_read = when_read
+        self._refusal: str | None = None
         self._started_s = time.monotonic()
         self._commit = ChunkCommit(wiring.database, job=job, chunk=chunk, token=token, lease_s=wiring.settings.lease_s)
         self._log = log.bind(job_id=job.id, chunk_id=chunk.id, attempt=chunk.attempt)
@@ -196,7 +197,8 @@ class _Attempt:
         stats = RunStats()
         with closing(self._outcomes(results, stats, lease)) as outcomes:
             for outcome in outcomes:
-                results.add(outcome, is_final=self._is_deadly)
+                results.add(outcome, is_final=self._is_final(outcome))
+                self._heed(outcome, lease)
         stop = lease.stop
         if stop is Stop.LEASE_LOST:
             return Ran.LEASE_LOST
@@ -210,6 +212,18 @@ class _Attempt:
             return self._leave_untouched()
         self._finish(results, stats, rest=results.without_outcome(self._spans()))
         return Ran.CUT_SHORT
+
+    def _is_final(self, outcome: ItemOutcome) -> bool:
+        """Whether trying the item again is in vain, whatever it failed of."""
+        refused = self._job.refusal is not None or (isinstance(outcome, ItemFailed) and outcome.stops_job)
+        return self._is_deadly or refused
+
+    def _heed(self, outcome: ItemOutcome, lease: LeaseKeeper) -> None:
+        """Where the whole job is refused, stop asking; the commit makes that known to its other chunks."""
+        if isinstance(outcome, ItemFailed) and outcome.stops_job and self._refusal is None:
+            self._refusal = outcome.message
+            self._log.error("job_refused", reason=outcome.message)
+            lease.give_up()
 
     def _on_turn(self) -> None:
         self._started_s = time.monotonic()
@@ -226,6 +240,7 @@ class _Attempt:
             recovery=results.recovery_chunk(self._chunk),
             rest=part_of(self._chunk, rest, worker_deaths=self._chunk.worker_deaths) if rest else None,
             run_s=run_s,
+            refusal=self._refusal,
         )
         self._log.info(
             "chunk_done", run_s=round(run_s, 3), device_s=round(stats.device_s, 3), n_items=self._chunk.n_items
@@ -237,6 +252,9 @@ class _Attempt:
         """Outcomes of items that cannot run, and of those the engine ran."""
         if self._is_deadly:
             yield from self._convicted(results)
+            return
+        if self._job.refusal is not None:
+            yield from self._all_failed(results, ItemErrorCode.UPSTREAM_UNAVAILABLE, self._job.refusal)
             return
         refused: list[ItemFailed] = []
         runnable = self._runnable(results, refused)
@@ -271,6 +289,9 @@ class _Attempt:
         """The one item on which workers died again and again."""
         code = ItemErrorCode(self._chunk.death_cause or ItemErrorCode.WORKER_CRASH)
         message = _CONVICTIONS[code].format(n=self._chunk.worker_deaths)
+        yield from self._all_failed(results, code, message)
+
+    def _all_failed(self, results: ChunkResults, code: ItemErrorCode, message: str) -> Iterator[ItemOutcome]:
         for read in self._items():
             results.expect(read)
             yield ItemFailed(read.span.index, code, message)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+from documentation import ROOT, blocks_of
 
 from config.models import ModelsFileError, UpstreamServer, load_models
 
@@ -124,3 +125,11 @@ def test_a_file_without_models_is_refused(tmp_path: Path, text: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelsFileError, match=r"absent\.yaml"):
         load_models(tmp_path / "absent.yaml")
+
+
+def test_the_entries_that_the_documentation_shows_can_be_used(tmp_path: Path) -> None:
+    entries = [block.text for block in blocks_of(ROOT / "docs" / "models.md") if block.language == "yaml"]
+    assert entries
+    file = tmp_path / "models.yaml"
+    file.write_text("models:\n" + "".join(entries), encoding="utf-8")
+    assert [spec.engine for spec in load_models(file).values()] == ["sentence_transformers", "upstream"]

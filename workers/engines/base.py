@@ -28,10 +28,6 @@ class DeviceLost(EngineFailed):
     retryable = True
 
 
-class Stopped(Exception):
-    """A forward step ended early because ``should_stop()`` became true; its batch has no answer."""
-
-
 class Batch(Protocol):
     """What the device takes in one pass."""
 
@@ -43,6 +39,17 @@ class Batch(Protocol):
     def halves(self) -> tuple[Self, Self] | None:
         """Cut in two, so that a failure can be narrowed down; None when it cannot be cut further."""
         ...
+
+
+class Stopped(Exception):
+    """A forward step ended early, because ``should_stop()`` became true or because nothing more can be had.
+
+    Its batch has no answer, unless ``kept`` is a part of it with the answer to that part.
+    """
+
+    def __init__(self, kept: tuple[Batch, Any] | None = None) -> None:
+        super().__init__()
+        self.kept = kept
 
 
 class Window(Protocol):
@@ -78,8 +85,14 @@ class Engine(ABC, Generic[WindowT, BatchT, AnswerT]):
     """False: ``forward`` needs no device, so nobody has to wait for it."""
     joins_requests: bool = False
     """Whether requests of several clients may run as one window, because each takes about as long as all."""
+    keeps_item_timeout: bool = False
+    """Whether the engine itself ends an item that takes too long, see ``within``; else its batches are timed."""
     window_items: int = 2048
     """Items prepared together at most: enough to sort by length, few enough for memory."""
+
+    def within(self, item_timeout_s: float | None) -> Engine[WindowT, BatchT, AnswerT]:  # noqa: ARG002
+        """The engine for items that may take so long each; itself unless it ``keeps_item_timeout``."""
+        return self
 
     @abstractmethod
     def prepare(self, items: Sequence[InputItem], *, on_oversize: str = "fail") -> WindowT:

@@ -7,10 +7,12 @@ import time
 from collections.abc import Mapping
 
 from app.errors import ModelNotFound, NightshiftError
-from config.models import ModelSpec, ModelVersion
+from config.models import ModelSpec, ModelVersion, UpstreamServer
+from config.settings import read_secret
 from workers.engines.base import AnyEngine, ModelUnloadable
 from workers.engines.echo import EchoEngine
 from workers.engines.tuning import NOT_MEASURED, PassSizes
+from workers.engines.upstream import UpstreamEngine
 
 UNLOADABLE_FOR_S = 60.0
 """A model that could not be loaded is not asked for again for this long: files may be mended meanwhile."""
@@ -100,6 +102,8 @@ def _load(spec: ModelSpec, version: ModelVersion, *, device: str, pass_sizes: Pa
     """Load a model; whatever its library raises means that the installation is at fault, and no item."""
     if spec.engine == "echo":
         return EchoEngine()
+    if version.upstream is not None:
+        return UpstreamEngine(spec.alias, version.upstream, key=_upstream_key(spec, version.upstream))
     try:
         # torch takes a second to import, and a worker that only echoes never needs it.
         from workers.engines.sentence_transformers import SentenceTransformersEngine  # noqa: PLC0415
@@ -114,3 +118,13 @@ def _load(spec: ModelSpec, version: ModelVersion, *, device: str, pass_sizes: Pa
         raise ModelUnloadable(message) from error
     else:
         return engine
+
+
+def _upstream_key(spec: ModelSpec, server: UpstreamServer) -> str | None:
+    if server.api_key_variable is None:
+        return None
+    key = read_secret(server.api_key_variable)
+    if key is None:
+        message = f"{spec.alias} needs {server.api_key_variable}, the key of {server.base_url}: set it for this worker"
+        raise ModelUnloadable(message)
+    return key

@@ -120,6 +120,11 @@ class Jobs:
         """Change columns other than the state."""
         self._connection.execute(jobs.update().where(jobs.c.id == job_id).values(**values))
 
+    def refuse(self, job: Job, reason: str) -> None:
+        """Let what has not run of a job be failed without being run, and write the event."""
+        self.update(job.id, refusal=reason)
+        Events(self._connection).append(job.tenant_id, job.id, "stop", data={"reason": "refused", "message": reason})
+
     def next_part_seq(self, job_id: str, n_parts: int) -> int:
         """Reserve places at the end of the result stream; returns the first. Locks the job's row."""
         statement = (

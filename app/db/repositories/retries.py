@@ -72,6 +72,7 @@ class Retries:
         fresh: dict[str, Any] = dict.fromkeys(
             (
                 "stop_reason",
+                "refusal",
                 "queued_at",
                 "cancelling_at",
                 "finalizing_at",
