@@ -18,6 +18,7 @@ _LINE = (
     f'{{"custom_id": "{ITEM}", "method": "POST", "url": "/v1/echo", "body": {{"model": "echo", "input": "{MARK}"}}}}\n'
 )
 _MORE_THAN_A_JOB_TAKES = 50_001
+_ANNOUNCED = {"bytes": 10, "filename": f"{MARK}.jsonl", "mime_type": "application/jsonl", "purpose": "batch"}
 _NEVER = "0 0 29 2 *"
 _JOB: dict[str, Any] = {"endpoint": "/v1/echo", "model": "echo", "metadata": {"mark": MARK}}
 _LIVE = ("validating", "queued", "running", "held", "paused")
@@ -33,6 +34,7 @@ class OwnedObjects:
     schedule: str
     batch_input: str
     group: str
+    upload: str
 
     @property
     def by_parameter(self) -> dict[str, tuple[str, ...]]:
@@ -45,6 +47,7 @@ class OwnedObjects:
             "file_id": (self.file, self.batch_input),
             "schedule_id": (self.schedule,),
             "group_id": (self.group,),
+            "upload_id": (self.upload,),
         }
 
 
@@ -63,6 +66,7 @@ def make_objects(stack: RunningStack, client: httpx.Client) -> OwnedObjects:
         ),
         batch_input=batch_input,
         group=_created(client, "/v1/jobs", {**_JOB, "input_file_id": _upload(client, _group_lines())}),
+        upload=_created(client, "/v1/uploads", _ANNOUNCED),
     )
     for path in (f"/v1/jobs/{made.job}", f"/v1/jobs/{made.batch}", f"/v1/groups/{made.group}"):
         stack.wait_until(lambda path=path: _succeeded(client, path), timeout_s=60, what=path)

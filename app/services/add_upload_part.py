@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import BinaryIO, Protocol, cast
 from uuid import uuid4
 
@@ -33,10 +34,17 @@ class ArrivingPart(Protocol):
 
 
 def add_upload_part(
-    *, wiring: Wiring, tenant_id: str, upload_id: str, part: ArrivingPart, once: Once[UploadPart] | None = None
+    *,
+    wiring: Wiring,
+    tenant_id: str,
+    upload_id: str,
+    receive: Callable[[], ArrivingPart],
+    once: Once[UploadPart] | None = None,
 ) -> UploadPart:
     """Store a part of a pending upload.
 
+    Args:
+        receive: begins to read the part; called once it is known that the upload takes it.
     Raises:
         NotFound: no such upload, or another tenant's.
         StateConflict: it takes no parts any more.
@@ -44,15 +52,17 @@ def add_upload_part(
         InvalidRequest: see ``ArrivingPart.finish``.
         StorageUnavailable: nothing was stored.
     """
-    source = _limited(part.content, wiring.settings.max_part_bytes)
+    limit = wiring.settings.max_part_bytes
     if once is not None and once.is_repeat:
-        digest = drained_sha256(source)
+        part = receive()
+        digest = drained_sha256(_limited(part.content, limit))
         part.finish()
         once.repeat(bytes.fromhex(digest))
     with wiring.database.begin() as connection:
         check_takes_parts(Uploads(connection).get(tenant_id, upload_id))
+    part = receive()
     key = f"{PREFIX}{tenant_id}/{uuid4().hex}"
-    stored = wiring.storage.put(key, source)
+    stored = wiring.storage.put(key, _limited(part.content, limit))
     with discarded_unless_named(wiring.storage, key):
         part.finish()
         return _add(wiring, tenant_id, upload_id, stored, once)

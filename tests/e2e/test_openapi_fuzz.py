@@ -36,7 +36,11 @@ _CONFIG = {
     "warnings": False,
 }
 _NOWHERE = "0" * 32
-_BODIES = {("patch", "/v1/schedules/{schedule_id}"): {"name": "taken over"}}
+_BODIES: dict[tuple[str, str], dict[str, Any]] = {
+    ("patch", "/v1/schedules/{schedule_id}"): {"name": "taken over"},
+    ("patch", "/v1/jobs/{job_id}"): {"priority": "urgent"},
+    ("post", "/v1/uploads/{upload_id}/complete"): {"part_ids": ["part_1"]},
+}
 _REFUSED = {400, 404, 405, 413, 422}
 
 Check = Callable[[schemathesis.Case], None]
@@ -133,6 +137,7 @@ def _shown(owner: httpx.Client, objects: OwnedObjects) -> list[bytes]:
         f"/v1/jobs/{objects.job}",
         f"/v1/jobs/{objects.job}/results",
         f"/v1/batches/{objects.batch}",
+        f"/v1/groups/{objects.group}",
         f"/v1/files/{objects.file}",
         f"/v1/files/{objects.file}/content",
         f"/v1/files/{objects.batch_input}",

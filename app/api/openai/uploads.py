@@ -74,8 +74,13 @@ def post_upload_part(upload_id: str, *, once: Once[UploadPart] | None) -> Upload
     """
     wiring = context.wiring()
     request.max_content_length = wiring.settings.max_part_bytes + FORM_ROOM_BYTES
-    part = MultipartPart(request)
-    return add_upload_part(wiring=wiring, tenant_id=context.tenant_id(), upload_id=upload_id, part=part, once=once)
+    return add_upload_part(
+        wiring=wiring,
+        tenant_id=context.tenant_id(),
+        upload_id=upload_id,
+        receive=lambda: MultipartPart(request),
+        once=once,
+    )
 
 
 @blueprint.route("/<upload_id>/complete", methods=["POST"])
