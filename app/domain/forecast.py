@@ -1,4 +1,4 @@
-"""When the jobs of a pool will start and end, if nothing else comes: a simulation of its workers. Pure.
+"""When the jobs of some workers will start and end, if nothing else comes: a simulation. Pure.
 
 Turns are given as ``app/domain/fairness.py`` gives them: classes and tenants by what they had over their weight, jobs
 of a tenant by their line. To stay cheap with a million chunks, a job that comes up again and again is given several
@@ -11,7 +11,7 @@ import heapq
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from app.domain.fairness import CLASS_WEIGHTS, Standing
@@ -43,6 +43,10 @@ class Work:
         """Device seconds of one of them."""
         return max(self.seconds / self.n_chunks, MIN_CHUNK_S) if self.n_chunks else 0.0
 
+    def part(self, share: float) -> Work:
+        """What some of the workers will do of it that have this share of all who can."""
+        return Work(max(1, round(self.n_chunks * share)) if self.n_chunks else 0, self.seconds * share)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backlog:
@@ -70,6 +74,15 @@ class Backlog:
     def line(self) -> tuple[int, datetime, datetime, str]:
         """Its turn among the jobs of its tenant."""
         return (_RANK[self.priority], self.deadline_at, self.created_at, self.job_id)
+
+    @property
+    def seconds(self) -> float:
+        """Device seconds that what is not with a worker still needs."""
+        return self.ready.seconds + self.later.seconds
+
+    def part(self, share: float) -> Backlog:
+        """As some of the workers meet it that have this share of all who can take it."""
+        return self if share == 1 else replace(self, ready=self.ready.part(share), later=self.later.part(share))
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +305,7 @@ def _slow_down(runs: Sequence[_Run], max_chunks: Mapping[str, int]) -> None:
         at_once = max_chunks.get(job.tenant_id)
         if at_once is not None:
             run.starts_s = max(run.starts_s, seconds[job.tenant_id] / at_once)
-            seconds[job.tenant_id] += job.ready.seconds + job.later.seconds
+            seconds[job.tenant_id] += job.seconds
             run.ends_s = max(run.ends_s, seconds[job.tenant_id] / at_once)
 
 

@@ -55,6 +55,8 @@ class JobOutlook:
     position: int | None
     starts_in_s: float
     eta: Eta
+    n_workers: int
+    """Live workers that can take it, in whichever of its model's pools."""
     kept_back: QuotaHit | None = None
 
 
@@ -67,11 +69,12 @@ class PoolOutlook:
     n_waiting: int
     """Jobs of which nothing runs."""
     backlog_s: float
-    """Seconds that one worker would need for all that is left."""
+    """Seconds that one worker would need for its part of all that is left; what runs in several pools is shared among
+    their workers."""
     broker_away_s: float | None
     """For how long the dispatcher could not publish; None where it could."""
-    jobs: Mapping[str, JobOutlook]
-    """Empty where no worker lives."""
+    jobs: Mapping[str, JobOutlook | None]
+    """The jobs that are counted here; None for those that no live worker can take, in any pool."""
 
     def to_json(self) -> dict[str, Any]:
         """What is stored; short, because there may be ten thousand jobs."""
@@ -80,7 +83,7 @@ class PoolOutlook:
             "waiting": self.n_waiting,
             "backlog_s": round(self.backlog_s, 3),
             "broker_away_s": self.broker_away_s,
-            "jobs": {job_id: _to_list(outlook) for job_id, outlook in self.jobs.items()},
+            "jobs": {job_id: outlook and _to_list(outlook) for job_id, outlook in self.jobs.items()},
         }
 
     @classmethod
@@ -92,7 +95,7 @@ class PoolOutlook:
             n_waiting=stored["waiting"],
             backlog_s=stored["backlog_s"],
             broker_away_s=stored["broker_away_s"],
-            jobs={job_id: _from_list(values) for job_id, values in stored["jobs"].items()},
+            jobs={job_id: values and _from_list(values) for job_id, values in stored["jobs"].items()},
         )
 
 
@@ -164,17 +167,17 @@ def _waiting_for_a_worker(job: Job, aged: AgedOutlook | None) -> Waiting:
     if aged is None or not aged.is_believed:
         return _waiting(WaitingReason.BEHIND_OTHER_WORK, _unknown_detail(aged))
     outlook = aged.outlook
-    if outlook.n_workers == 0:
-        return _waiting(WaitingReason.NO_WORKER_FOR_MODEL, _no_worker_detail(job, outlook.pool))
     known = outlook.jobs.get(job.id)
+    if known is None and (job.id in outlook.jobs or outlook.n_workers == 0):
+        return _waiting(WaitingReason.NO_WORKER_FOR_MODEL, _no_worker_detail(job))
     if known is None:
-        detail = f"Just planned: its place among the {outlook.n_waiting} that wait in pool {outlook.pool} comes soon."
+        detail = f"It is new among the {outlook.n_waiting} that wait in pool {outlook.pool}; its place is known soon."
         return _waiting(WaitingReason.BEHIND_OTHER_WORK, detail)
     if known.kept_back is not None:
         hit = known.kept_back
         return _waiting(WaitingReason(hit.cap.waiting_reason), _quota_detail(hit), known.position)
     starts_in_s = max(0.0, known.starts_in_s - aged.age_s)
-    detail = _order_detail(outlook, known.position or 1, starts_in_s)
+    detail = _order_detail(known.n_workers, known.position or 1, starts_in_s)
     return _waiting(WaitingReason.BEHIND_OTHER_WORK, detail, known.position)
 
 
@@ -198,9 +201,9 @@ def _unknown_detail(aged: AgedOutlook | None) -> str:
     return f"It waits to be handed to a worker; the dispatcher {since}, so its place is not known."
 
 
-def _no_worker_detail(job: Job, pool: str) -> str:
+def _no_worker_detail(job: Job) -> str:
     what = f"model {job.model}" if job.model else "the model of this job"
-    return f"No worker of pool {pool}, where {what} runs, takes work now; it starts when one is back."
+    return f"No worker that can run {what} takes work now; it starts when one is back."
 
 
 def _quota_detail(hit: QuotaHit) -> str:
@@ -220,12 +223,12 @@ def _quota_detail(hit: QuotaHit) -> str:
     )
 
 
-def _order_detail(outlook: PoolOutlook, position: int, starts_in_s: float) -> str:
+def _order_detail(n_workers: int, position: int, starts_in_s: float) -> str:
     n_ahead = position - 1
     start = "starts" if n_ahead == 1 else "start"
     ahead = f"{count_of(n_ahead, 'job')} {start} before it" if n_ahead else "It is the next to start"
-    workers = count_of(outlook.n_workers, "worker")
-    return f"{ahead} in pool {outlook.pool}, which has {workers}; its turn comes in about {duration(starts_in_s)}."
+    workers = count_of(n_workers, "worker")
+    return f"{ahead}; {workers} can run it, and its turn comes in about {duration(starts_in_s)}."
 
 
 def count_of(number: int, noun: str) -> str:
@@ -245,15 +248,16 @@ def duration(seconds: float) -> str:
 def _to_list(outlook: JobOutlook) -> list[Any]:
     eta, hit = outlook.eta, outlook.kept_back
     numbers = [outlook.starts_in_s, eta.seconds, eta.low, eta.high]
-    short = [outlook.position, *(round(number, 1) for number in numbers)]
+    short = [outlook.position, *(round(number, 1) for number in numbers), outlook.n_workers]
     return short if hit is None else [*short, hit.cap, hit.limit]
 
 
 def _from_list(values: list[Any]) -> JobOutlook:
-    position, starts_in_s, seconds, low, high, *hit = values
+    position, starts_in_s, seconds, low, high, n_workers, *hit = values
     return JobOutlook(
         position=position,
         starts_in_s=starts_in_s,
         eta=Eta(seconds=seconds, low=low, high=high),
+        n_workers=n_workers,
         kept_back=QuotaHit(Cap(hit[0]), hit[1]) if hit else None,
     )

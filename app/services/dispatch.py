@@ -78,7 +78,7 @@ class Dispatcher:
         self._settings = settings
         self._database = database
         self._publisher = WatchedPublisher(publisher)
-        self._outlooks = OutlookTaker(settings, database)
+        self._outlooks = OutlookTaker(settings, models, database)
         self._aside = aside
         self._granter = ChunkGranter(settings, models)
         self._prepare = Patience(settings.grant_patience_s)

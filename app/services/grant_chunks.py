@@ -19,12 +19,13 @@ from app.db.repositories.queued_jobs import QueuedJobs
 from app.db.repositories.workers import LiveWorker, Workers
 from app.domain.fairness import Standing
 from app.domain.jobs import Priority
-from app.domain.placement import Lane, lanes_for
+from app.domain.placement import Lane
 from app.domain.states import ChunkState
 from app.domain.tenant_places import Cap, QueuedJob
 from app.domain.tenants import TenantQuotas
 from app.domain.work_queue import WorkQueue
 from app.ports import Grant
+from app.services.model_lanes import Lanes, ModelLanes, lane_of, lanes_of
 from app.services.pool_rates import PoolRates
 from app.services.tenant_quotas import default_quota, tenant_quotas
 from config.models import ModelSpec
@@ -46,8 +47,6 @@ MOST_VAIN_QUESTIONS = 100
 
 Waves = dict[str, list[Grant]]
 """What is to be published, by job."""
-Lanes = dict[str, Lane]
-"""By name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,7 @@ class ChunkGranter:
         self._queue = WorkQueue(TenantQuotas(default_quota(self._settings), {}))
         self._horizon: int | None = None
         self._lanes: Lanes = {}
-        self._lanes_by_model: dict[tuple[str | None, str | None], tuple[str, ...]] = {}
+        self._model_lanes = ModelLanes(self._models, {}, PoolRates(self._models, {}))
         self._whole_read_due_s = 0.0
         self._recount_due_s = 0.0
         self._charges: dict[int, _Charge] = {}
@@ -127,7 +126,7 @@ class ChunkGranter:
             self._lanes = lanes
             self._read_all(connection, queued, rates)
         else:
-            self._read_changes(connection, queued, rates, since=self._horizon)
+            self._read_changes(connection, queued, since=self._horizon)
         self._horizon = horizon
 
     def _recount(self, queued: QueuedJobs) -> None:
@@ -137,14 +136,14 @@ class ChunkGranter:
                 log.warning("job_recounted", job_id=job_id)
 
     def _read_all(self, connection: Connection, queued: QueuedJobs, rates: PoolRates) -> None:
-        self._lanes_by_model.clear()
+        self._model_lanes = ModelLanes(self._models, self._lanes, rates)
         self._rehome(queued, rates)
         self._queue.change_quotas(tenant_quotas(connection, self._settings))
         jobs = queued.all()
         for job_id in set(self._queue.job_ids) - {job.id for job in jobs}:
             self._queue.remove(job_id)
         for job in jobs:
-            self._put(job, rates)
+            self._put(job)
         self._whole_read_due_s = time.monotonic() + WHOLE_READ_S
 
     def _rehome(self, queued: QueuedJobs, rates: PoolRates) -> None:
@@ -155,34 +154,22 @@ class ChunkGranter:
                 home = max(able, key=lambda pool: rates.of(model.alias, model.stable_version, pool))
                 queued.rehome(model.alias, able_pools=able, home=home)
 
-    def _read_changes(self, connection: Connection, queued: QueuedJobs, rates: PoolRates, *, since: int) -> None:
+    def _read_changes(self, connection: Connection, queued: QueuedJobs, *, since: int) -> None:
         if queued.quotas_changed_since(since):
             self._queue.change_quotas(tenant_quotas(connection, self._settings))
         changes = queued.changed_since(since)
         for job_id in changes.may_not:
             self._queue.remove(job_id)
         for job in changes.may_run:
-            self._put(job, rates)
+            self._put(job)
 
-    def _put(self, job: QueuedJob, rates: PoolRates) -> None:
+    def _put(self, job: QueuedJob) -> None:
         """Take a job in where a worker lives that may run it: a job that cannot run must not hold up the line."""
-        lanes = self._lanes_for(job.model, job.model_version, rates)
+        lanes = self._model_lanes.of(job.model, job.model_version)
         if not lanes:
             self._queue.remove(job.id)
         else:
             self._queue.put(replace(job, pools=lanes))
-
-    def _lanes_for(self, alias: str | None, version: str | None, rates: PoolRates) -> tuple[str, ...]:
-        """Where a model's jobs may run; one that is not usable fails item by item, wherever that is."""
-        if (alias, version) not in self._lanes_by_model:
-            model = self._models.get(alias or "") if version else None
-            self._lanes_by_model[alias, version] = lanes_for(
-                model.alias if model else None,
-                model.pools if model else None,
-                self._lanes.values(),
-                rate_of=lambda pool: rates.of(alias, version, pool),
-            )
-        return self._lanes_by_model[alias, version]
 
     def _correct(self, dispatching: Dispatching, busy: Collection[int]) -> None:
         """Replace estimates by what chunks that left their workers really cost."""
@@ -247,12 +234,6 @@ class _Filling:
         self.charges[granted.grant.chunk_id] = charge
 
 
-def lanes_of(workers: Sequence[LiveWorker]) -> Lanes:
-    """The lanes that live workers make up."""
-    lanes = (Lane(worker.pool, frozenset(worker.unloadable_models)) for worker in workers)
-    return {lane.name: lane for lane in lanes}
-
-
 def slots_by_lane(workers: Sequence[LiveWorker], busy: Sequence[BusyChunk]) -> dict[str, list[LiveWorker]]:
     """The free slots of each lane, as workers in the order in which they are to be filled."""
     n_busy = Counter(chunk.queue for chunk in busy)
@@ -260,7 +241,7 @@ def slots_by_lane(workers: Sequence[LiveWorker], busy: Sequence[BusyChunk]) -> d
     slots: dict[str, list[LiveWorker]] = defaultdict(list)
     for queue in free_slots({queue: n_busy[queue] for queue in by_queue}):
         worker = by_queue[queue]
-        slots[Lane(worker.pool, frozenset(worker.unloadable_models)).name].append(worker)
+        slots[lane_of(worker).name].append(worker)
     return slots
 
 

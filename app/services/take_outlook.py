@@ -10,19 +10,23 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
+from sqlalchemy import Connection
+
 from app.db.repositories.outlooks import JobInView, Outlooks
 from app.db.repositories.workers import LiveWorker, Workers
 from app.db.session import Database
-from app.domain.fairness import Standing
-from app.domain.forecast import Backlog, Forecast, forecast
-from app.domain.outlook import JobOutlook, PoolOutlook, QuotaHit
-from app.domain.tenant_places import Cap
-from app.domain.tenants import TenantQuota, TenantQuotas
+from app.domain.forecast import Backlog, Forecast
+from app.domain.outlook import JobOutlook
+from app.domain.tenants import TenantQuotas
 from app.services.escalate_jobs import Cause, escalate
+from app.services.fleet_view import FleetView, pool_outlooks
 from app.services.grant_chunks import Turns
+from app.services.model_lanes import LaneWorkers, ModelLanes, lanes_of
 from app.services.model_placement import configured_pools
+from app.services.pool_rates import PoolRates
 from app.services.tenant_quotas import tenant_quotas
 from app.services.work_picture import Rates, WorkPicture
+from config.models import ModelSpec
 from config.settings import Settings
 
 EVERY_S, MOST_S = 1.0, 8.0
@@ -36,8 +40,9 @@ SHORTEST_PROGRESS_S = 0.5
 class OutlookTaker:
     """Takes outlooks for the dispatcher that leads."""
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    def __init__(self, settings: Settings, models: Mapping[str, ModelSpec], database: Database) -> None:
         self._settings = settings
+        self._models = models
         self._database = database
         self._due_s = 0.0
 
@@ -62,78 +67,49 @@ class OutlookTaker:
             self._due_s = ended_s + min(MOST_S, max(EVERY_S, (ended_s - began_s) / SHARE_OF_TIME))
 
     def _take(self, workers: Sequence[LiveWorker], turns: Turns, broker_away_s: float | None) -> None:
-        queues = self._queues(workers)
-        picture, quotas = self._picture(workers, turns.kept_back)
-        late: list[str] = []
-        outlooks = []
-        for pool in sorted({*queues, *(job.pool for job in picture.jobs)}):
-            own = [job for job in picture.jobs if job.pool == pool]
-            backlog = [picture.backlog(job) for job in own]
-            free_in_s = [picture.free_in_s[queue] for queue in queues.get(pool, ())]
-            foretold = _foretold(backlog, free_in_s, quotas, turns.standings.get(pool))
-            late += _too_late(own, backlog, foretold)
-            jobs = {
-                job.id: _job_outlook(foretold[job.id], turns.kept_back.get(job.id), quotas.of(job.tenant_id))
-                for job in own
-                if foretold
-            }
-            backlog_s = sum(free_in_s) + sum(each.ready.seconds + each.later.seconds for each in backlog)
-            n_waiting = sum(not each.is_running for each in backlog)
-            outlooks.append(PoolOutlook(pool, len(free_in_s), n_waiting, backlog_s, broker_away_s, jobs))
         with self._database.begin() as connection:
-            Outlooks(connection).keep(outlooks, forget_after_s=FORGET_AFTER_S)
+            quotas = tenant_quotas(connection, self._settings)
+            view = self._view(connection, workers, turns, quotas)
+        jobs: dict[str, JobOutlook] = {}
+        late: list[str] = []
+        for lanes in sorted(set(view.lanes.values()) - {()}):
+            foretold = view.foretell(lanes)
+            jobs |= {job.id: view.outlook(job, foretold[job.id], lanes) for job in view.jobs_of(lanes)}
+            late += _too_late(view.jobs_of(lanes), view.backlog, foretold)
+        with self._database.begin() as connection:
+            Outlooks(connection).keep(
+                pool_outlooks(view, jobs, configured_pools(self._settings.queues), broker_away_s),
+                forget_after_s=FORGET_AFTER_S,
+            )
         escalate(database=self._database, job_ids=late, cause=Cause.RATE)
 
-    def _queues(self, workers: Sequence[LiveWorker]) -> dict[str, list[str]]:
-        """The queues of the live workers of each pool; pools of this installation without any are named as well."""
-        queues: dict[str, list[str]] = {pool: [] for pool in configured_pools(self._settings.queues)}
-        for worker in workers:
-            queues.setdefault(worker.pool, []).append(worker.queue)
-        return queues
-
-    def _picture(self, workers: Sequence[LiveWorker], kept_back: Mapping[str, Cap]) -> tuple[WorkPicture, TenantQuotas]:
-        with self._database.begin() as connection:
-            found = Outlooks(connection)
-            busy = found.chunks_in_view()
-            speeds = found.speeds({chunk.job_id for chunk in busy}, shortest_s=SHORTEST_PROGRESS_S)
-            picture = WorkPicture(
-                found.jobs_in_view(),
-                busy,
-                rates=Rates(speeds, Workers(connection).rates()),
-                kept_back=kept_back,
-                live_queues=[worker.queue for worker in workers],
-            )
-            return picture, tenant_quotas(connection, self._settings)
-
-
-def _foretold(
-    backlog: Sequence[Backlog], free_in_s: Sequence[float], quotas: TenantQuotas, standing: Standing | None
-) -> dict[str, Forecast]:
-    """What is expected of each job; nothing where no worker lives."""
-    if not free_in_s:
-        return {}
-    own = {job.tenant_id: quotas.of(job.tenant_id) for job in backlog}
-    return forecast(
-        backlog,
-        workers_free_in_s=free_in_s,
-        standing=standing,
-        weights={tenant_id: quota.weight for tenant_id, quota in own.items()},
-        max_chunks={id_: quota.max_chunks for id_, quota in own.items() if quota.max_chunks < len(free_in_s)},
-    )
+    def _view(
+        self, connection: Connection, workers: Sequence[LiveWorker], turns: Turns, quotas: TenantQuotas
+    ) -> FleetView:
+        found = Outlooks(connection)
+        busy = found.chunks_in_view()
+        of_jobs = found.speeds({chunk.job_id for chunk in busy}, shortest_s=SHORTEST_PROGRESS_S)
+        of_models = Workers(connection).rates()
+        model_lanes = ModelLanes(self._models, lanes_of(workers), PoolRates(self._models, of_models))
+        jobs = found.jobs_in_view()
+        lanes = {job.id: model_lanes.of(job.model, job.model_version) for job in jobs}
+        crew = LaneWorkers(workers)
+        n_by_pool = {able: crew.n_by_pool(able) for able in set(lanes.values())}
+        picture = WorkPicture(
+            jobs,
+            busy,
+            rates=Rates(of_jobs, of_models, lambda job: n_by_pool[lanes[job.id]]),
+            kept_back=turns.kept_back,
+            live_queues=[worker.queue for worker in workers],
+        )
+        return FleetView(picture, lanes, crew, turns, quotas)
 
 
-def _job_outlook(foretold: Forecast, cap: Cap | None, quota: TenantQuota) -> JobOutlook:
-    return JobOutlook(
-        position=foretold.position,
-        starts_in_s=foretold.starts_in_s,
-        eta=foretold.eta,
-        kept_back=None if cap is None else QuotaHit(cap, getattr(quota, cap)),
-    )
-
-
-def _too_late(jobs: Sequence[JobInView], backlog: Sequence[Backlog], foretold: Mapping[str, Forecast]) -> Iterator[str]:
+def _too_late(
+    jobs: Sequence[JobInView], backlog: Mapping[str, Backlog], foretold: Mapping[str, Forecast]
+) -> Iterator[str]:
     """Jobs that will miss their window at the measured rate, and asked to be hurried then."""
-    for job, left in zip(jobs, backlog, strict=True):
-        ends_in_s = foretold[job.id].eta.seconds if job.id in foretold else 0.0
-        if job.may_escalate and left.is_measured and ends_in_s > job.deadline_in_s:
+    for job in jobs:
+        misses = foretold[job.id].eta.seconds > job.deadline_in_s
+        if job.may_escalate and backlog[job.id].is_measured and misses:
             yield job.id

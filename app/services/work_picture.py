@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from app.db.repositories.outlooks import ChunkInView, JobInView
@@ -22,11 +22,22 @@ class Rates:
     """Measured tokens in a second of a worker."""
     of_models: Mapping[tuple[str, str, str], float]
     """The same, by model, version and pool."""
+    n_workers: Callable[[JobInView], Mapping[str, int]]
+    """The live workers that can take a job, by pool."""
 
     def known(self, job: JobInView) -> float | None:
-        """The measured rate of a job."""
-        of_model = self.of_models.get((job.model or "", job.model_version or "", job.pool))
-        return self.of_jobs.get(job.id, of_model)
+        """The measured rate of a job: of its model it is the mean over the workers that can take it."""
+        of_job = self.of_jobs.get(job.id)
+        return self._of_model(job) if of_job is None else of_job
+
+    def _of_model(self, job: JobInView) -> float | None:
+        rates = [
+            (rate, n_workers)
+            for pool, n_workers in (self.n_workers(job) or {job.pool: 1}).items()
+            if (rate := self.of_models.get((job.model or "", job.model_version or "", pool))) is not None
+        ]
+        n_measured = sum(n_workers for _, n_workers in rates)
+        return sum(rate * n_workers for rate, n_workers in rates) / n_measured if rates else None
 
     def seconds(self, job: JobInView, tokens: float, planned_s: float) -> float:
         """What so many tokens of a job take, where ``planned_s`` was estimated when they were planned."""

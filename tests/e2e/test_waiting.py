@@ -98,7 +98,7 @@ def test_a_job_behind_others_tells_its_place_and_its_end(tenant: Tenant) -> None
     first, second = tenant.submit(delay_s=0.5), tenant.submit(delay_s=0.5)
     shown = tenant.when(second, lambda job: (job["waiting"] or {}).get("position") is not None, "a place")
     assert shown["waiting"]["reason"] == "behind_other_work"
-    assert "in pool cpu, which has 2 workers; its turn comes in about" in shown["waiting"]["detail"]
+    assert "2 workers can run it, and its turn comes in about" in shown["waiting"]["detail"]
     assert shown["eta"]["low"] <= shown["eta"]["seconds"] <= shown["eta"]["high"]
     before = tenant.job(first)["waiting"]
     assert before is None or before["position"] < shown["waiting"]["position"]
@@ -156,7 +156,7 @@ def test_without_workers_of_its_pool_a_job_waits_and_does_not_fail(stack: Runnin
     with workers_stopped(stack):
         job_id = tenant.submit()
         waits = tenant.waits_for(job_id, "no_worker_for_model")
-        assert "No worker of pool cpu, where model echo runs, takes work" in waits["waiting"]["detail"]
+        assert "No worker that can run model echo takes work now" in waits["waiting"]["detail"]
         assert waits["eta"] is None
     assert tenant.ends(job_id)["state"] == "succeeded"
 

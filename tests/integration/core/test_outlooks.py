@@ -70,7 +70,7 @@ def test_a_job_behind_others_knows_its_place_and_when_its_turn_comes(core: CoreM
     assert shown(core, first).waiting is None
     place = waiting(core, second)
     assert (place.reason, place.position) == ("behind_other_work", 1)
-    assert place.detail.startswith("It is the next to start in pool cpu, which has 1 worker; its turn comes in about ")
+    assert place.detail.startswith("It is the next to start; 1 worker can run it, and its turn comes in about ")
     assert waiting(core, third).position == 2
     assert "1 job starts before it" in waiting(core, third).detail
     etas = [shown(core, job_id).eta for job_id in (first, second, third)]
@@ -88,13 +88,13 @@ def test_a_list_explains_as_well(core: CoreMachine) -> None:
     assert reasons[job_id] == "behind_other_work"
 
 
-def test_without_a_worker_of_the_pool_that_is_the_reason(core: CoreMachine) -> None:
+def test_without_a_worker_that_is_the_reason(core: CoreMachine) -> None:
     job_id = core.planned(MANY)
     core.look()
     found = shown(core, job_id)
     assert found.waiting is not None
     assert (found.waiting.reason, found.waiting.position) == ("no_worker_for_model", None)
-    assert "No worker of pool cpu, where model echo runs, takes work" in found.waiting.detail
+    assert "No worker that can run model echo takes work now" in found.waiting.detail
     assert found.eta is None
 
 

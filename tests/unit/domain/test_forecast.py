@@ -338,3 +338,24 @@ def test_every_job_gets_a_forecast_that_makes_sense(
         assert 0 <= each.eta.low <= each.eta.seconds <= each.eta.high < float("inf")
     places = sorted(each.position for each in foretold.values() if each.position is not None)
     assert places == list(range(1, len(places) + 1))
+
+
+@given(st.integers(1, 1_000), st.floats(0.1, 100), st.floats(0.01, 1))
+def test_a_part_of_a_backlog_has_its_share_of_the_seconds(n_chunks: int, chunk_s: float, share: float) -> None:
+    whole = backlog("a", n_chunks, chunk_s, later=Work(1, 5.0))
+    part = whole.part(share)
+    assert part.seconds == pytest.approx(whole.seconds * share)
+    assert 1 <= part.ready.n_chunks <= n_chunks
+    assert part.line == whole.line
+
+
+def test_nothing_has_no_part() -> None:
+    assert Work().part(0.5) == Work()
+
+
+def test_work_that_goes_elsewhere_as_well_holds_up_the_others_less() -> None:
+    first = backlog("a", 100, 1.0, tenant="a")
+    second = backlog("b", 100, 1.0, tenant="b")
+    alone = forecast([first, second.part(0.25)], workers_free_in_s=[0.0])
+    assert alone["a"].eta.seconds == pytest.approx(125, abs=10)
+    assert forecast([first, second], workers_free_in_s=[0.0])["a"].eta.seconds == pytest.approx(200, abs=10)
