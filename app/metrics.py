@@ -226,8 +226,9 @@ def start_metrics_server(settings: Settings, database: Database) -> MetricsServe
     """Serve ``/metrics`` on the operators' address from a thread of this process."""
     host, _, port = settings.metrics_bind.rpartition(":")
     registry = metrics_registry(database, settings.metrics_dir)
-    registry.register(ServiceCollector(database, settings))
-    registry.register(FleetCollector(settings, load_models(settings.models_file), database))
+    models = load_models(settings.models_file)
+    registry.register(ServiceCollector(database, settings, models))
+    registry.register(FleetCollector(settings, models, database))
     server = MetricsServer(registry, host=host, port=int(port))
     server.start()
     return server

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 
 import structlog
@@ -13,6 +13,7 @@ from app.db.session import Database
 from app.domain.stats import AlertCode, Percentiles, PoolStats, ServedStats, ServiceStats, pools_of
 from app.errors import NightshiftError
 from app.services.count_stats import KnownStats
+from config.models import ModelSpec
 from config.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -24,9 +25,10 @@ UNPLANNED, ALL = "unplanned", "all"
 class ServiceCollector(Collector):
     """Reads the figures at scrape time."""
 
-    def __init__(self, database: Database, settings: Settings) -> None:
+    def __init__(self, database: Database, settings: Settings, models: Mapping[str, ModelSpec]) -> None:
         self._database = database
         self._settings = settings
+        self._models = models
         self._known = KnownStats()
 
     def describe(self) -> Iterator[Metric]:
@@ -36,7 +38,7 @@ class ServiceCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Every metric; none where Postgres does not answer."""
         try:
-            stats = self._known.read(self._database, self._settings)
+            stats = self._known.read(self._database, self._settings, self._models)
         except NightshiftError as error:
             log.warning("metrics_without_database", reason=error.message)
         else:

@@ -30,7 +30,9 @@ class PoolStats:
     n_workers: int | None
     """Workers that take work; None where the dispatcher has not reported lately."""
     backlog_s: float | None
-    """Seconds that one worker would need for everything that is left, at the measured rates; None as above."""
+    """Seconds that one worker would need for its part of what is left, at the measured rates; None as above."""
+    n_wanted: int
+    """Workers that there should be for the jobs that are counted here."""
 
     @property
     def drained_in_s(self) -> float | None:

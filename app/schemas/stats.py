@@ -49,6 +49,11 @@ class PoolStatsSchema(Schema):
         allow_none=True,
         metadata={"description": "That take work; null where the dispatcher has not reported lately"},
     )
+    wanted_workers = fields.Integer(
+        attribute="n_wanted",
+        required=True,
+        metadata={"description": "That there should be, within the bounds of the installation: what autoscalers read"},
+    )
     backlog_s = Seconds(
         required=True,
         allow_none=True,

@@ -10,7 +10,7 @@ from core_machine import CoreMachine, core_machine
 from seeded_work import good
 
 from app.domain.jobs import Priority
-from app.domain.stats import ServedStats, ServiceStats
+from app.domain.stats import PoolStats, ServedStats, ServiceStats
 from app.services.count_stats import KnownStats, count_stats
 
 MANY = [good(f"item-{number}") for number in range(10)]
@@ -25,11 +25,15 @@ def core(servers: dict[str, str]) -> Iterator[CoreMachine]:
 
 def counted(core: CoreMachine, **changes: int) -> ServiceStats:
     with core.wiring.database.begin() as connection:
-        return count_stats(connection, replace(core.wiring.settings, **changes))
+        return count_stats(connection, replace(core.wiring.settings, **changes), core.wiring.models)
 
 
 def of_class(stats: ServiceStats, priority: str | None) -> ServedStats:
     return next(each for each in stats.served if each.priority == priority)
+
+
+def of_pool(stats: ServiceStats, name: str) -> PoolStats:
+    return next(each for each in stats.pools if each.pool == name)
 
 
 def ended(core: CoreMachine, job_id: str, *, took_s: float, window_s: float, state: str = "succeeded") -> None:
@@ -46,7 +50,11 @@ def ended(core: CoreMachine, job_id: str, *, took_s: float, window_s: float, sta
 
 def test_nothing_is_said_of_nothing(core: CoreMachine) -> None:
     stats = counted(core)
-    assert (stats.queues, stats.pools, stats.alerts) == ([], [], [])
+    assert (stats.queues, stats.alerts) == ([], [])
+    assert {pool.pool: (pool.n_jobs, pool.n_workers, pool.n_wanted) for pool in stats.pools} == {
+        "cpu": (0, None, 0),
+        "gpu": (0, None, 0),
+    }
     assert all(each.in_window_rate is None and each.wait.p50 is None for each in stats.served)
 
 
@@ -70,13 +78,28 @@ def test_a_pool_tells_its_backlog_and_how_long_its_workers_need_for_it(core: Cor
     core.worker_lives()
     core.worker_lives("cpu.1", "worker-2")
     core.look()
-    (pool,) = counted(core).pools
+    pool = of_pool(counted(core), "cpu")
     assert (pool.pool, pool.n_workers, pool.n_jobs) == ("cpu", 2, 1)
     assert pool.backlog_s == pytest.approx(300, abs=1)
     assert pool.drained_in_s == pytest.approx(150, abs=1)
     core.sql("UPDATE pool_outlooks SET taken_at = now() - interval '1 minute'")
-    (pool,) = counted(core).pools
+    pool = of_pool(counted(core), "cpu")
     assert (pool.n_jobs, pool.n_workers, pool.backlog_s) == (1, None, None)
+
+
+def test_a_pool_tells_how_many_workers_there_should_be_with_or_without_a_dispatcher(core: CoreMachine) -> None:
+    job_id = core.planned(MANY)
+    tokens = sum(chunk["estimated_tokens"] for chunk in core.chunks(job_id))
+    core.sql(
+        "INSERT INTO model_rates (model, version, pool, tokens_per_s) VALUES ('echo', 'v1', 'cpu', :rate)",
+        rate=tokens / 1_000,
+    )
+    stats = counted(core, scale_target_s=300, scale_max_workers=8)
+    assert (of_pool(stats, "cpu").n_wanted, of_pool(stats, "gpu").n_wanted) == (4, 0)
+    assert of_pool(stats, "cpu").n_workers is None
+    assert of_pool(counted(core, scale_target_s=300, scale_max_workers=3), "cpu").n_wanted == 3
+    core.drive(job_id)
+    assert of_pool(counted(core), "cpu").n_wanted == 0
 
 
 def test_windows_that_were_kept_are_a_share_of_the_jobs_that_ended(core: CoreMachine) -> None:
@@ -120,12 +143,12 @@ def test_an_alert_says_so_above_the_configured_depth(core: CoreMachine) -> None:
 
 def test_a_process_counts_again_only_after_some_seconds(core: CoreMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     known = KnownStats()
-    settings, database = core.wiring.settings, core.wiring.database
-    assert known.read(database, settings).queues == []
+    place = (core.wiring.database, core.wiring.settings, core.wiring.models)
+    assert known.read(*place).queues == []
     core.submit(MANY)
-    assert known.read(database, settings).queues == []
+    assert known.read(*place).queues == []
     monkeypatch.setattr(known, "_good_until_s", 0.0)
-    assert len(known.read(database, settings).queues) == 1
+    assert len(known.read(*place).queues) == 1
 
 
 def test_the_window_is_read_through_its_index(core: CoreMachine) -> None:

@@ -37,7 +37,7 @@ def test_figures_become_metrics_with_few_labels() -> None:
     stats = ServiceStats(
         window_s=60,
         queues=queues,
-        pools=[PoolStats(pool="gpu", n_jobs=11, n_workers=2, backlog_s=50.0)],
+        pools=[PoolStats(pool="gpu", n_jobs=11, n_workers=2, backlog_s=50.0, n_wanted=1)],
         served=[served],
         alerts=alerts_of(queues, queue_deep_jobs=10),
     )
@@ -50,6 +50,6 @@ def test_figures_become_metrics_with_few_labels() -> None:
 
 
 def test_a_pool_without_workers_is_never_drained_and_one_nobody_reports_is_not_guessed() -> None:
-    assert PoolStats(pool="p", n_jobs=1, n_workers=2, backlog_s=50.0).drained_in_s == 25
-    assert PoolStats(pool="p", n_jobs=1, n_workers=0, backlog_s=50.0).drained_in_s is None
-    assert PoolStats(pool="p", n_jobs=1, n_workers=None, backlog_s=None).drained_in_s is None
+    assert PoolStats(pool="p", n_jobs=1, n_workers=2, backlog_s=50.0, n_wanted=1).drained_in_s == 25
+    assert PoolStats(pool="p", n_jobs=1, n_workers=0, backlog_s=50.0, n_wanted=1).drained_in_s is None
+    assert PoolStats(pool="p", n_jobs=1, n_workers=None, backlog_s=None, n_wanted=1).drained_in_s is None

@@ -13,6 +13,7 @@ def test_a_tenant_sees_sums_and_nobodys_name(api: Api, other: Api) -> None:
     stats = answer.json
     assert (stats["object"], stats["window_s"]) == ("stats", 86_400)
     assert set(stats) == {"object", "window_s", "queues", "pools", "served", "alerts"}
+    assert {pool["pool"]: pool["wanted_workers"] >= 0 for pool in stats["pools"]} == {"cpu": True, "gpu": True}
     assert accepted["id"] not in answer.text
     assert "of-the-other" not in answer.text
     assert "tenant" not in answer.text

@@ -132,7 +132,7 @@ def test_the_backlog_of_a_job_is_shared_among_the_pools_by_their_workers(core: C
     assert sum(seconds.values()) == pytest.approx(len(core.chunks(job_id)) * CHUNK_S, rel=0.01)
     assert seconds["gpu"] == pytest.approx(2 * seconds["cpu"], rel=0.01)
     with core.wiring.database.begin() as connection:
-        pools = count_stats(connection, core.wiring.settings).pools
+        pools = count_stats(connection, core.wiring.settings, core.wiring.models).pools
     (first, second) = [pool.drained_in_s for pool in pools]
     assert first == pytest.approx(second, rel=0.01)
     assert sum(outlook.n_waiting for outlook in outlooks(core).values()) == 1
