@@ -1,4 +1,4 @@
-"""The figures of ``/v1/stats`` as Prometheus metrics."""
+"""The figures of ``/v1/stats`` as Prometheus metrics; how large pools are and should be, ``fleet_metrics`` says."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from app.db.session import Database
-from app.domain.stats import AlertCode, Percentiles, PoolStats, ServedStats, ServiceStats, pools_of
+from app.domain.stats import AlertCode, Percentiles, ServedStats, ServiceStats, pools_of
 from app.errors import NightshiftError
 from app.services.count_stats import KnownStats
 from config.models import ModelSpec
@@ -52,7 +52,6 @@ def service_metrics(stats: ServiceStats) -> Iterator[Metric]:
         jobs.add_metric([queue.pool or UNPLANNED, queue.priority], queue.n_jobs)
     yield jobs
     yield _deep(stats)
-    yield from _pool_metrics(stats.pools)
     yield from _served_metrics(stats.served)
 
 
@@ -63,18 +62,6 @@ def _deep(stats: ServiceStats) -> Metric:
     for pool in {*pools_of(stats.queues), *(pool.pool for pool in stats.pools)}:
         deep.add_metric([pool or UNPLANNED], float(pool in alerted))
     return deep
-
-
-def _pool_metrics(pools: Sequence[PoolStats]) -> Iterator[Metric]:
-    backlog = GaugeMetricFamily(
-        "nightshift_pool_backlog_seconds", "What one worker would need for all that is left", labels=["pool"]
-    )
-    workers = GaugeMetricFamily("nightshift_pool_workers", "Workers that take work", labels=["pool"])
-    for pool in pools:
-        if pool.backlog_s is not None and pool.n_workers is not None:
-            backlog.add_metric([pool.pool], pool.backlog_s)
-            workers.add_metric([pool.pool], pool.n_workers)
-    yield from (backlog, workers)
 
 
 def _served_metrics(served: Sequence[ServedStats]) -> Iterator[Metric]:

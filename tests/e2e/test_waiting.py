@@ -241,6 +241,6 @@ def test_stats_and_metrics_tell_what_waits(stack: RunningStack, tenant: Tenant) 
         stack.wait_until(waits, timeout_s=20, what="the queue in /v1/stats")
     metrics = httpx.get(stack.env["NIGHTSHIFT_METRICS_URL"], timeout=30).text
     assert 'nightshift_queue_deep{pool="cpu"} 0.0' in metrics
-    assert 'nightshift_pool_workers{pool="cpu"} 2.0' in metrics
+    assert 'nightshift_live_workers{pool="cpu"} 2.0' in metrics
     for job_id in job_ids:
         tenant.ends(job_id)

@@ -44,7 +44,6 @@ def test_figures_become_metrics_with_few_labels() -> None:
     found = samples(stats)
     assert found["nightshift_queue_jobs", "gpu", "standard"] == 11
     assert (found["nightshift_queue_deep", "gpu"], found["nightshift_queue_deep", "cpu"]) == (1, 0)
-    assert found["nightshift_pool_backlog_seconds", "gpu"] == 50
     assert found["nightshift_in_window_ratio", "all"] == 0.75
     assert found["nightshift_time_to_complete_seconds", "all", "0.95"] == 2
 
