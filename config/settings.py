@@ -64,14 +64,6 @@ def _path(value: str) -> Path:
     return Path(value).expanduser()
 
 
-def _flag(value: str) -> bool:
-    if value.lower() in {"1", "true", "yes", "on"}:
-        return True
-    if value.lower() in {"0", "false", "no", "off", ""}:
-        return False
-    raise ValueError("expected true or false")
-
-
 def is_queue_name(name: str) -> bool:
     """Whether a device queue may have this name: pool, dot, number."""
     return _QUEUE_NAME.match(name) is not None
@@ -92,13 +84,6 @@ def _positive(read: Callable[[str], Any]) -> Callable[[str], Any]:
         return number
 
     return read_positive
-
-
-def _zero_or_more(value: str) -> int:
-    number = int(value)
-    if number < 0:
-        raise ValueError("expected a whole number of zero or more")
-    return number
 
 
 _REQUIRED = object()
@@ -191,7 +176,7 @@ class Settings:
         default=600.0,
         read=_positive(_number),
     )
-    scale_min_workers: int = _variable("Autoscaling: workers of a pool at least", default=0, read=_zero_or_more)
+    scale_min_workers: int = _variable("Autoscaling: workers of a pool at least", default=0, read=_count)
     scale_max_workers: int = _variable("Autoscaling: workers of a pool at most", default=16, read=_positive(_integer))
     max_worker_deaths: int = _variable(
         "Deaths on one chunk before it is cut in halves to find the item that kills",

@@ -220,7 +220,7 @@ jobs = Table(
         "ix_jobs_live_of_tenant",
         "tenant_id",
         "state",
-        postgresql_where=text("state NOT IN ('succeeded', 'partially_succeeded', 'failed', 'expired', 'cancelled')"),
+        postgresql_where=text(_JOB_LIVES),
     ),
     Index("ix_jobs_tenant_id_finished_at", "tenant_id", "finished_at"),
     Index("ix_jobs_results_expire_at", "results_expire_at", postgresql_where=text("NOT results_swept")),

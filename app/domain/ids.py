@@ -35,11 +35,6 @@ def job_id_from(text: str) -> str | None:
     return None
 
 
-def is_group_id(text: str) -> bool:
-    """Whether a text can be the id of a group."""
-    return text.startswith(GROUP_PREFIX) and _SUFFIX.fullmatch(text.removeprefix(GROUP_PREFIX)) is not None
-
-
 def batch_id(job_id: str) -> str:
     """A job's id in the OpenAI dialect."""
     return "batch_" + job_id.removeprefix("job_")
