@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or_, select, union_all
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or_, select, true, union_all
 
 from app.db.repositories.stored_bytes import StoredBytes
 from app.db.tables import events, files, groups, jobs, result_parts, upload_parts, uploads
@@ -101,19 +101,20 @@ class Hygiene:
         )
 
     def shorten(self, tenant_id: str, retention_s: int) -> None:
-        """Let nothing that a tenant stores live for longer, counted from when it was made."""
+        """Let nothing that a tenant stores live for longer, counted from when it was made; a group ends as one.
+
+        Rows are locked as a retry and a sweep lock them: group, job, file.
+        """
         most = timedelta(seconds=retention_s)
-        file_end, results_end = files.c.created_at + most, jobs.c.finished_at + most
-        self._connection.execute(
-            files.update()
-            .where(files.c.tenant_id == tenant_id, ~files.c.swept, files.c.expires_at > file_end)
-            .values(expires_at=file_end)
+        closed_at = select(groups.c.closed_at).where(groups.c.id == jobs.c.group_id).scalar_subquery()
+        ends = (
+            (groups, groups.c.results_expire_at, groups.c.closed_at, true()),
+            (jobs, jobs.c.results_expire_at, func.coalesce(closed_at, jobs.c.finished_at), ~jobs.c.results_swept),
+            (files, files.c.expires_at, files.c.created_at, ~files.c.swept),
         )
-        self._connection.execute(
-            jobs.update()
-            .where(jobs.c.tenant_id == tenant_id, ~jobs.c.results_swept, jobs.c.results_expire_at > results_end)
-            .values(results_expire_at=results_end)
-        )
+        for table, end, made_at, is_there in ends:
+            own = (table.c.tenant_id == tenant_id, is_there, end > made_at + most)
+            self._connection.execute(table.update().where(*own).values({end: made_at + most}))
 
     def _free(self, freed: Iterable[tuple[str, int]]) -> None:
         """Take bytes off the sums of tenants, always in the same order: two sweeps must not wait for each other."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import orjson
@@ -26,6 +27,7 @@ from app.errors import (
     StorageUnavailable,
 )
 from app.services.cancel_job import cancel_job
+from app.services.change_tenant import change_tenant
 from app.services.lead_group import MOST_ATTEMPTS, Led
 from app.services.order_group import order_group
 from app.services.read_group_results import GroupResults, read_group_results
@@ -447,3 +449,17 @@ def test_a_refused_or_expired_group_is_not_retried(core: CoreMachine) -> None:
     core.sql("UPDATE jobs SET results_expire_at = now() WHERE group_id = :id", id=expired)
     with pytest.raises(Gone):
         retry(core, expired)
+
+
+def test_a_shorter_retention_ends_a_group_and_its_members_together(core: CoreMachine) -> None:
+    group_id = submit(core, [good(str(n)) for n in range(12)])
+    details = core.drive_group(group_id)
+    (tenant,) = core.sql("SELECT name FROM tenants WHERE id = :id", id=core.tenant_id)
+    change_tenant(wiring=core.wiring, name=tenant["name"], changes={"retention_s": 600})
+    try:
+        group = core.group(group_id).group
+        assert group.closed_at is not None
+        assert group.results_expire_at == group.closed_at + timedelta(seconds=600)
+        assert {core.job(member.id).results_expire_at for member in details.members} == {group.results_expire_at}
+    finally:
+        change_tenant(wiring=core.wiring, name=tenant["name"], changes={"retention_s": None})
