@@ -50,6 +50,7 @@ def complete_upload(
         NotFound: no such upload, or another tenant's.
         StateConflict: it is cancelled, expired, or completed with other parts.
         InvalidRequest: the parts, their size or their md5 are not what was announced.
+        StorageQuotaExceeded: the tenant has no room for the file; it may be completed once there is.
         StorageUnavailable: nothing was made.
     """
     with wiring.database.begin() as connection:

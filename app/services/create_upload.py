@@ -7,6 +7,7 @@ from app.domain.ids import new_id
 from app.domain.uploads import UPLOAD_PREFIX, UploadDetails, UploadRequest
 from app.errors import RequestTooLarge
 from app.services.answer_once import Once
+from app.services.storage_quota import check_storage
 from app.wiring import Wiring
 
 
@@ -17,6 +18,7 @@ def create_upload(
 
     Raises:
         RequestTooLarge: more bytes were announced than a file may have.
+        StorageQuotaExceeded: the tenant has no room for them.
     """
     limit = wiring.settings.max_upload_bytes
     if request.size_bytes > limit:
@@ -32,6 +34,7 @@ def create_upload(
         "file_expires_after_s": request.file_expires_after_s,
     }
     with wiring.database.begin() as connection:
+        check_storage(connection, wiring.settings, tenant_id=tenant_id, new_bytes=request.size_bytes)
         made = UploadDetails(Uploads(connection).insert(life_s=wiring.settings.upload_life_s, values=values))
         if once is not None:
             once.keep(connection, made)

@@ -40,6 +40,7 @@ _PART_DOC = {"required": True, "content": {"multipart/form-data": {"schema": Upl
 
 
 @blueprint.route("", methods=["POST"])
+@blueprint.refuses(StorageQuotaExceeded)
 @blueprint.arguments(
     UploadRequestSchema,
     example={"bytes": 500_000_000, "filename": "big.jsonl", "mime_type": "application/jsonl", "purpose": "batch"},
@@ -63,7 +64,6 @@ def post_upload(upload: UploadRequest, *, once: Once[UploadDetails] | None) -> U
     RequestTooLarge,
     NotFound,
     StateConflict,
-    StorageQuotaExceeded,
     StorageUnavailable,
 )
 @blueprint.creates(200, UploadPartSchema, streamed=True)

@@ -70,6 +70,16 @@ def test_one_that_does_not_fit_any_more_is_refused_after_its_arrival(
     assert limit_storage(None) == len(LINE)
 
 
+def test_a_file_in_parts_that_cannot_fit_is_refused_when_it_is_announced(
+    api: Api, limit_storage: Callable[[int | None], int]
+) -> None:
+    limit_storage(1000)
+    announced = {"filename": "big.jsonl", "mime_type": "application/jsonl", "purpose": "batch"}
+    refused = api.post("/v1/uploads", json={**announced, "bytes": 1001})
+    assert (refused.status_code, refused.json["error"]["code"]) == (403, "storage_quota_exceeded")
+    assert api.post("/v1/uploads", json={**announced, "bytes": 1000}).status_code == 200
+
+
 def test_deleting_makes_room_at_once(api: Api, limit_storage: Callable[[int | None], int]) -> None:
     file = api.upload(LINE).json
     limit_storage(len(LINE))
