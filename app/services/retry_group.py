@@ -42,6 +42,7 @@ def retry_group(
         NothingToRetry: none of its items ended so.
         Gone: its input or its results were deleted or are past their life.
         QueueFull: the tenant has too many unfinished jobs.
+        StorageQuotaExceeded: the tenant has no room for results.
     """
     check_room(wiring, tenant_id)
     try:

@@ -18,7 +18,8 @@ def submit_job_or_group(
     """Make a job, or a group; once this returns, it is durable.
 
     Raises:
-        InvalidRequest, RequestTooLarge, QueueFull, StorageUnavailable, DatabaseUnavailable: see ``submit_job``.
+        InvalidRequest, RequestTooLarge, QueueFull, StorageQuotaExceeded, StorageUnavailable, DatabaseUnavailable: see
+            ``submit_job``.
     """
     if request.input_file_id is not None:
         file = input_file(wiring.database, tenant_id, request.input_file_id)

@@ -42,6 +42,7 @@ def take_inbox_object(*, wiring: Wiring, tenant_id: str, file_id: str, item: Lis
 
     Raises:
         InvalidRequest: it is larger than a file may be.
+        StorageQuotaExceeded: the tenant has no room for it.
         StorageUnavailable: it was not copied.
     """
     if _exists(wiring.database, file_id):

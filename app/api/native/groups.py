@@ -13,7 +13,16 @@ from app.domain.groups import GroupDetails, GroupOrder
 from app.domain.manifests import GroupManifest
 from app.domain.pages import Page
 from app.domain.result_pages import GroupCursor
-from app.errors import Gone, NotFound, NothingToRetry, QueueFull, RangeNotSatisfiable, StateConflict, StorageUnavailable
+from app.errors import (
+    Gone,
+    NotFound,
+    NothingToRetry,
+    QueueFull,
+    RangeNotSatisfiable,
+    StateConflict,
+    StorageQuotaExceeded,
+    StorageUnavailable,
+)
 from app.schemas.groups import GroupListQuerySchema, GroupListSchema, GroupSchema
 from app.schemas.results import GroupManifestSchema, GroupResultsQuerySchema, ResultLineSchema
 from app.schemas.retries import RetryRequestSchema
@@ -61,7 +70,7 @@ def post_group_cancel(group_id: str) -> GroupDetails:
 
 
 @blueprint.route("/<group_id>/retry", methods=["POST"])
-@blueprint.refuses(NotFound, StateConflict, NothingToRetry, Gone, QueueFull)
+@blueprint.refuses(NotFound, StateConflict, NothingToRetry, Gone, QueueFull, StorageQuotaExceeded)
 @blueprint.arguments(RetryRequestSchema, required=False, example={"include": ["failed", "expired"]})
 @blueprint.creates(202, GroupSchema, location="/v1/groups/{id}")
 def post_group_retry(body: dict[str, Any], group_id: str, *, once: Once[GroupDetails] | None) -> GroupDetails:

@@ -114,7 +114,7 @@ def post_job_cancel(job_id: str) -> JobDetails:
 
 
 @blueprint.route("/<job_id>/retry", methods=["POST"])
-@blueprint.refuses(NotFound, StateConflict, NothingToRetry, Gone, QueueFull)
+@blueprint.refuses(NotFound, StateConflict, NothingToRetry, Gone, QueueFull, StorageQuotaExceeded)
 @blueprint.arguments(RetryRequestSchema, required=False, example={"include": ["failed", "expired"]})
 @blueprint.creates(202, JobSchema, location="/v1/jobs/{id}")
 def post_job_retry(body: dict[str, Any], job_id: str, *, once: Once[JobDetails] | None) -> JobDetails:

@@ -130,6 +130,18 @@ def test_refusals_say_what_is_so_and_that_asking_again_will_not_help(api: Api, c
     assert (gone.status_code, gone.json["error"]["code"], gone.json["error"]["retryable"]) == (410, "gone", False)
 
 
+def test_a_tenant_without_room_for_results_is_refused_as_documented(api: Api, core: CoreMachine, ended: str) -> None:
+    core.sql("UPDATE tenants SET max_storage_bytes = 1 WHERE id = :id", id=core.tenant_id)
+    try:
+        refused = api.post(f"/v1/jobs/{ended}/retry")
+    finally:
+        core.sql("UPDATE tenants SET max_storage_bytes = NULL WHERE id = :id", id=core.tenant_id)
+    assert (refused.status_code, refused.json["error"]["code"]) == (403, "storage_quota_exceeded")
+    paths = api.get("/openapi.json").json["paths"]
+    for path in ("/v1/jobs/{job_id}/retry", "/v1/groups/{group_id}/retry"):
+        assert "storage_quota_exceeded" in str(paths[path]["post"]["responses"]["403"]), path
+
+
 def test_another_tenant_finds_no_job_to_retry(app: Flask, core: CoreMachine, ended: str) -> None:
     issued = create_api_key(wiring=core.wiring, tenant="somebody else")
     other = Api(app.test_client(), issued.key, issued.key_id)
