@@ -37,6 +37,12 @@ def pool_for(
     return max(rates, key=lambda pool: rates[pool], default=model.pools[0])
 
 
+def count_workers(pool: str, *, workers: Sequence[LiveWorker], queues: Sequence[str]) -> int:
+    """How many workers a pool's chunks are cut for: those that live, else those of this host, and at least one."""
+    n_live = sum(worker.pool == pool for worker in workers)
+    return n_live or max(1, sum(pool_of(queue) == pool for queue in queues))
+
+
 def tokens_per_s(connection: Connection, model: ModelSpec | None, *, pool: str) -> float:
     """The measured rate of one worker, or the one assumed until something was measured."""
     if model is None:

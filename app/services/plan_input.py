@@ -13,10 +13,9 @@ from app.domain.input_lines import InputCheck, SeenIds, SeenInMemory
 from app.domain.jobs import Dialect, Job
 from app.domain.jsonl import Line, read_lines
 from app.ports import ObjectReader
-from app.services.model_placement import max_input_tokens, pool_for, tokens_per_s, usable_model
+from app.services.model_placement import count_workers, max_input_tokens, pool_for, tokens_per_s, usable_model
 from app.wiring import Wiring
 from config.models import ModelSpec
-from config.queues import pool_of
 
 MOST_TRAILING_EMPTY_LINES = 100
 
@@ -155,8 +154,7 @@ class Cutter:
             workers = Workers(connection).live(silence_s=settings.worker_silence_s)
             self.pool = pool_for(connection, self.model, workers=workers, queues=settings.queues)
             self._tokens_per_s = tokens_per_s(connection, self.model, pool=self.pool)
-        configured = sum(1 for queue in settings.queues if pool_of(queue) == self.pool)
-        self._n_workers = max(1, sum(1 for worker in workers if worker.pool == self.pool) or configured)
+        self._n_workers = count_workers(self.pool, workers=workers, queues=settings.queues)
 
     def _keep(self, planned: PlannedChunk | None) -> None:
         if planned is None:

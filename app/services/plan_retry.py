@@ -15,6 +15,7 @@ from app.db.notify import notify
 from app.db.repositories.chunks import Chunks
 from app.db.repositories.jobs import Jobs
 from app.db.repositories.retries import Retries
+from app.db.repositories.workers import Workers
 from app.domain.chunking import chunk_share_s
 from app.domain.chunks import Chunk, NewChunk
 from app.domain.input_lines import LineProblem
@@ -25,10 +26,10 @@ from app.domain.retry_plan import failed_again, joined, stopped_again
 from app.domain.states import STOPPED_CHUNK, ChunkState
 from app.errors import ResultsIncomplete
 from app.services.chunk_input import chunk_spans
+from app.services.model_placement import count_workers
 from app.services.preparation import Preparation, Prepared
 from app.services.read_results import line_context
 from app.storage.reading import read_lines
-from config.queues import pool_of
 
 log = structlog.get_logger(__name__)
 
@@ -88,10 +89,12 @@ class RetryPreparation(Preparation):
 
     def _joined(self, pieces: list[NewChunk]) -> list[NewChunk]:
         settings = self._wiring.settings
+        with self._wiring.database.begin() as connection:
+            workers = Workers(connection).live(silence_s=settings.worker_silence_s)
         chunk_s = chunk_share_s(
             sum(piece.estimated_s for piece in pieces),
             target_s=settings.chunk_target_s,
-            n_workers=sum(1 for queue in settings.queues if pool_of(queue) == self._job.pool),
+            n_workers=count_workers(self._job.pool or "", workers=workers, queues=settings.queues),
         )
         return joined(pieces, chunk_s=chunk_s, max_items=settings.chunk_max_items)
 

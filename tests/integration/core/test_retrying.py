@@ -562,3 +562,16 @@ def test_a_retry_is_made_urgent_by_its_own_window_only(core: CoreMachine) -> Non
     assert escalate_jobs(database=core.wiring.database) == 0
     core.sql("UPDATE jobs SET window_from = now() - interval '60 hours' WHERE id = :id", id=job_id)
     assert escalate_jobs(database=core.wiring.database) == 1
+
+
+@pytest.mark.parametrize(("n_workers", "n_chunks"), [(1, 2), (4, 4)])
+def test_what_runs_again_is_cut_for_the_workers_that_live(core: CoreMachine, n_workers: int, n_chunks: int) -> None:
+    job_id = core.planned([failing(str(n)) if n % 4 == 0 else good(str(n)) for n in range(16)])
+    core.drive(job_id)
+    target_s = core.wiring.settings.chunk_target_s
+    core.sql("UPDATE chunks SET estimated_s = :s WHERE job_id = :id", s=2 * target_s, id=job_id)  # half of it a failure
+    for number in range(n_workers):
+        core.worker_lives(f"cpu.{number}", f"worker-{number}")
+    retry(core, job_id)
+    core.prepare(job_id)
+    assert len([chunk for chunk in core.chunks(job_id) if chunk["run"] == 1]) == n_chunks
