@@ -17,6 +17,7 @@ from app.domain.windows import window_seconds
 from app.errors import Gone, NothingToRetry, StateConflict
 from app.services.answer_once import Once
 from app.services.job_details import job_details
+from app.services.queue_room import check_queue_in_turn
 from app.services.submit_job import check_room
 from app.wiring import Wiring
 
@@ -44,9 +45,11 @@ def retry_job(
         QueueFull: the tenant has too many unfinished jobs.
         StorageQuotaExceeded: the tenant has no room for results.
     """
-    check_room(wiring, tenant_id)
+    in_turn = check_room(wiring, tenant_id)
     try:
         with wiring.database.begin() as connection:
+            if in_turn:
+                check_queue_in_turn(connection, tenant_id=tenant_id, limit=wiring.settings.max_queued_jobs)
             jobs = Jobs(connection)
             group_id = jobs.get(tenant_id, job_id).group_id
             if group_id is not None:

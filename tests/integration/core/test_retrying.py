@@ -6,6 +6,7 @@ import io
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from seeded_work import Expected, SeededItem, bad_body, expected_of, failing, go
 
 from app.domain.jobs import Counts, JobDetails, OnDeadline
 from app.domain.states import JobState
-from app.errors import Gone, NotFound, NothingToRetry, StateConflict, StorageUnavailable
+from app.errors import Gone, NotFound, NothingToRetry, QueueFull, StateConflict, StorageUnavailable
 from app.services import expire_jobs as expiring
 from app.services import finish_job as finishing
 from app.services import sweep_expired as sweeping
@@ -575,3 +576,20 @@ def test_what_runs_again_is_cut_for_the_workers_that_live(core: CoreMachine, n_w
     retry(core, job_id)
     core.prepare(job_id)
     assert len([chunk for chunk in core.chunks(job_id) if chunk["run"] == 1]) == n_chunks
+
+
+def test_retries_at_once_do_not_pass_the_cap_on_unfinished_jobs_together(core: CoreMachine) -> None:
+    job_ids = [core.planned([failing("a")]) for _ in range(8)]
+    for job_id in job_ids:
+        core.drive(job_id)
+    capped = replace(core.wiring, settings=replace(core.wiring.settings, max_queued_jobs=2))
+
+    def is_retried(job_id: str) -> bool:
+        try:
+            retry_job(wiring=capped, tenant_id=core.tenant_id, job_id=job_id)
+        except QueueFull:
+            return False
+        return True
+
+    with ThreadPoolExecutor(len(job_ids)) as threads:
+        assert sum(threads.map(is_retried, job_ids)) == 2
