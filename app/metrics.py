@@ -80,9 +80,8 @@ class WorkCollector(Collector):
     def _read(self) -> list[Metric]:
         up = GaugeMetricFamily("nightshift_database_up", "Whether Postgres answered this scrape")
         try:
-            with self._database.begin() as connection:
+            with self._database.snapshot() as connection:
                 history = WorkHistory(connection)
-                history.hold_still()
                 found = [*_work_metrics(Measurements(connection), history), _idle(DeviceUse(connection))]
         except NightshiftError as error:
             log.warning("metrics_without_database", reason=error.message)

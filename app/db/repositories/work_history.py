@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Float, case, cast, func, select, text
+from sqlalchemy import ColumnElement, Connection, Float, case, cast, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from app.db.tables import chunks, work_totals, work_totals_until
@@ -48,14 +48,10 @@ class Distribution:
 
 
 class WorkHistory:
-    """Sums over ended chunks, inside one transaction."""
+    """Sums over ended chunks, inside one transaction; who reads them asks in a ``Database.snapshot``."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-
-    def hold_still(self) -> None:
-        """Let every question of this transaction be answered from one moment; call it before the first."""
-        self._connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
 
     def items_by_outcome(self) -> dict[str, int]:
         """Items with an outcome, of all time."""

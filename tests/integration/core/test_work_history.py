@@ -17,9 +17,8 @@ Sums = tuple[dict[str, int], dict[str, int], list[Any]]
 
 
 def _sums(core: CoreMachine) -> Sums:
-    with core.wiring.database.begin() as connection:
+    with core.wiring.database.snapshot() as connection:
         history = WorkHistory(connection)
-        history.hold_still()
         durations = sorted(history.chunk_durations(), key=lambda found: found.label)
         return history.items_by_outcome(), history.failures_by_code(), durations
 
@@ -81,9 +80,8 @@ def test_what_ended_just_now_waits_until_it_is_settled(core: CoreMachine, monkey
 
 def test_a_reader_sees_one_moment_while_the_past_is_summed_up(worked: CoreMachine) -> None:
     before = _sums(worked)
-    with worked.wiring.database.begin() as connection:
+    with worked.wiring.database.snapshot() as connection:
         history = WorkHistory(connection)
-        history.hold_still()
         connection.execute(text("SELECT 1 FROM work_totals_until"))
         sum_up_work(database=worked.wiring.database)
         assert history.items_by_outcome() == before[0]
