@@ -91,29 +91,30 @@ class SyncLaneServer(ReconnectingConsumer):
         return [Consumer(queues=[self._queue], on_message=self._on_message, accept=["json"], prefetch_count=1)]
 
     def _on_message(self, message: Message) -> None:
-        """Answer a request, and whatever else was taken from the queue with it."""
+        """Answer a request, and whatever else is taken from the queue with it: once, so that others get the rest."""
         taken = [message]
+        if not _is_redelivered(message) and self._joins(message.payload):
+            taken += self._waiting()
         while taken:
-            taken += self._serve(taken.pop(0))
+            taken = self._answer_first(taken)
 
-    def _serve(self, message: Message) -> list[Message]:
-        """Answer, then acknowledge. A redelivered request killed a worker: it is dropped.
+    def _answer_first(self, taken: list[Message]) -> list[Message]:
+        """Answer the first of these, with those that may run with it; acknowledge, and return the others.
 
-        One that waited past its time was dropped by the broker already.
-
-        Returns:
-            Requests that were taken from the queue and are still to be answered.
+        A redelivered request killed a worker: it is dropped. One that waited past its time was dropped by the broker
+        already.
         """
-        if _is_redelivered(message):
-            message.ack()
-            return []
-        waiting = self._waiting() if self._joins(message.payload) else []
-        companions = [each for each in waiting if _place(each) == _place(message) and not _is_redelivered(each)]
-        together = [message, *companions]
+        first, *others = taken
+        if _is_redelivered(first):
+            first.ack()
+            return others
+        together = [first]
+        if others and self._joins(first.payload):
+            together += [each for each in others if _place(each) == _place(first) and not _is_redelivered(each)]
         for each, reply in zip(together, self._answers([each.payload for each in together]), strict=True):
             self._reply(each, reply)
             each.ack()
-        return [each for each in waiting if each not in companions]
+        return [each for each in others if each not in together]
 
     def _waiting(self) -> list[Message]:
         """What waits in the queue, which means that every worker is busy: at most as much as may run together."""

@@ -32,7 +32,7 @@ from config.settings import Settings
 from workers.device_lock import DeviceLock
 from workers.engines.echo import EchoEngine
 from workers.engines.registry import EngineRegistry
-from workers.sync_lane import SyncLaneServer
+from workers.sync_lane import MOST_TOGETHER, SyncLaneServer
 
 ECHO = {"endpoint": "/v1/echo", "model": "echo", "version": "v1"}
 
@@ -56,9 +56,10 @@ def pool(settings: Settings) -> Iterator[str]:
 
 @pytest.fixture
 def own(wiring: Wiring, settings: Settings, pool: str) -> Wiring:
-    """The wiring, with echo living on that pool alone."""
+    """The wiring, with echo living on that pool alone, under two names."""
     echo = replace(wiring.models["echo"], pools=(pool,))
-    return replace(wiring, settings=settings, models=MappingProxyType({"echo": echo}))
+    models = {"echo": echo, "other": replace(echo, alias="other")}
+    return replace(wiring, settings=settings, models=MappingProxyType(models))
 
 
 @pytest.fixture
@@ -177,6 +178,37 @@ def test_requests_that_wait_together_run_as_one_window(
     assert _ask_while_busy(lane, pool, texts) == texts
     assert max(window_sizes) > 1
     assert sum(window_sizes) == 7
+
+
+@pytest.mark.parametrize("settings", ["rabbitmq"], indirect=True)  # which says how many wait
+def test_of_a_mixed_queue_no_more_is_taken_than_may_run_together(
+    serve: Any, lane: KombuSyncLane, pool: str, own: Wiring, window_sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_requests, held = 3 * MOST_TOGETHER, []
+
+    def n_waiting() -> int:
+        with broker_connection(own.settings) as connection:
+            return int(connection.default_channel.queue_declare(sync_queue(pool), passive=True).message_count)
+
+    def ask(number: int) -> Any:
+        request = {**ECHO, "model": ("echo", "other")[number % 2], "body": {"input": f"text {number}"}}
+        return lane.call(pool=pool, request=request, timeout_s=60)
+
+    prepare = EchoEngine.prepare
+
+    def counted(self: EchoEngine, items: Sequence[InputItem], *, on_oversize: str = "fail") -> Any:
+        held.append(n_requests - sum(window_sizes) - n_waiting())
+        return prepare(self, items, on_oversize=on_oversize)
+
+    monkeypatch.setattr(EchoEngine, "prepare", counted)
+    with ThreadPoolExecutor(max_workers=n_requests) as threads:
+        asked = [threads.submit(ask, number) for number in range(n_requests)]
+        while n_waiting() < n_requests:
+            time.sleep(0.05)
+        serve()
+        assert all("body" in each.result() for each in asked)
+    assert max(window_sizes) > 1
+    assert max(held) <= MOST_TOGETHER
 
 
 def test_a_bug_that_one_of_them_meets_costs_the_others_nothing(
