@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from app.db.repositories.groups import Groups
 from app.db.repositories.parts import Parts
 from app.domain.groups import group_state
-from app.domain.manifests import GroupManifest, GroupPart
+from app.domain.manifests import GroupManifest
 from app.domain.states import TERMINAL_JOB_STATES
 from app.services.read_group_results import readable_group
 from app.wiring import Wiring
@@ -21,10 +19,6 @@ def show_group_manifest(*, wiring: Wiring, tenant_id: str, group_id: str) -> Gro
     """
     with wiring.database.snapshot() as connection:
         group = readable_group(connection, tenant_id, group_id)
-        members, stored = Groups(connection).members(group.id), Parts(connection)
-        parts = [
-            GroupPart(job_id=member.id, **asdict(part))
-            for member in members
-            for part in stored.list(tenant_id, member.id)
-        ]
+        members = Groups(connection).members(group.id)
+        parts = Parts(connection).of_group(tenant_id, group.id)
     return GroupManifest(group.id, group_state(group, members) in TERMINAL_JOB_STATES, parts)

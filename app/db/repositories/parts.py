@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Collection, Sequence
 
 from sqlalchemy import Connection, func, select
 
 from app.db.tables import jobs, result_parts
 from app.domain.jobs import ResultPart
+from app.domain.manifests import GroupPart
 
 _COLUMNS = (
     result_parts.c.seq,
@@ -44,6 +46,16 @@ class Parts:
             query = query.where(result_parts.c.outcome.in_(outcomes))
         rows = self._connection.execute(query.order_by(result_parts.c.seq)).mappings()
         return [ResultPart(**row) for row in rows]
+
+    def of_group(self, tenant_id: str, group_id: str) -> builtins.list[GroupPart]:
+        """The parts of all jobs of a group that stand, in the order of its result stream."""
+        query = (
+            select(result_parts.c.job_id, *_COLUMNS)
+            .join(jobs, jobs.c.id == result_parts.c.job_id)
+            .where(jobs.c.tenant_id == tenant_id, jobs.c.group_id == group_id, result_parts.c.superseded_in.is_(None))
+            .order_by(jobs.c.group_ordinal, result_parts.c.seq)
+        )
+        return [GroupPart(**row) for row in self._connection.execute(query).mappings()]
 
     def superseded_after(self, tenant_id: str, job_id: str, run: int) -> Sequence[int]:
         """Places of the parts that stood at a job's run ``run`` and were superseded since."""
