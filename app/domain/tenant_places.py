@@ -98,11 +98,6 @@ class TenantPlaces:
     _is_out_of_turn: bool = False
 
     @property
-    def n_admitted(self) -> int:
-        """Jobs that hold a place."""
-        return self._n_held - len(self._promised)
-
-    @property
     def is_at_its_chunks(self) -> bool:
         """Whether ``max_chunks`` is reached."""
         return self.n_busy >= self.quota.max_chunks

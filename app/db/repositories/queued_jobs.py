@@ -58,11 +58,6 @@ class QueuedJobs:
         query = select(*_COLUMNS).where(_MAY_RUN)
         return [_queued_job(row) for row in self._connection.execute(query).mappings()]
 
-    def of_tenant(self, tenant_id: str) -> list[QueuedJob]:
-        """Every job of one tenant that may run."""
-        query = select(*_COLUMNS).where(_MAY_RUN, jobs.c.tenant_id == tenant_id)
-        return [_queued_job(row) for row in self._connection.execute(query).mappings()]
-
     def changed_since(self, horizon: int) -> JobChanges:
         """Jobs that were made or changed since an earlier ``horizon``."""
         query = select(*_COLUMNS, _MAY_RUN.label("may_run")).where(jobs.c.changed_in >= horizon)

@@ -81,8 +81,9 @@ def kept_back(core: CoreMachine) -> dict[str, Cap]:
     """As somebody who explains waiting finds it from the rows of one tenant."""
     with core.wiring.database.begin() as connection:
         queue = WorkQueue(tenant_quotas(connection, core.wiring.settings))
-        for job in QueuedJobs(connection).of_tenant(core.tenant_id):
-            queue.put(job)
+        for job in QueuedJobs(connection).all():
+            if job.tenant_id == core.tenant_id:
+                queue.put(job)
     return queue.kept_back()
 
 
