@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
+import time
 from http import HTTPStatus
 from typing import Any
 
@@ -23,6 +24,11 @@ HEAD_SILENCE_S = 5
 """How long a client may pause within the head of a request; it fits into a packet or two."""
 BODY_SILENCE_S = 30
 """How long a client may pause within a body, or leave an answer unread."""
+
+LINGER_S = 5.0
+LINGER_BYTES = 64 * 1024 * 1024
+"""What is still read of a body whose request is answered already. gunicorn reads 64 KiB and then resets the connection,
+and with it goes the answer to an upload that was refused on its way."""
 
 _REFUSALS: dict[type[Exception], tuple[HTTPStatus, str]] = {
     http_errors.LimitRequestLine: (HTTPStatus.REQUEST_URI_TOO_LONG, "the path and query are too long"),
@@ -74,6 +80,11 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         conn.sock.allow_silence(BODY_SILENCE_S)
         req.body.reader = _BodyReader(req.body.reader)
         return super().handle_request(req, conn)
+
+    def _keepalive_after(self, conn: Any, keepalive: Any) -> bool:
+        """Whether the connection can be used again; the rest of the body is read either way."""
+        is_read = conn.parser.finish_body(deadline=time.monotonic() + LINGER_S, max_bytes=LINGER_BYTES)
+        return bool(keepalive and is_read)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:  # noqa: ARG002 - gunicorn's
         """Answer what did not become a request, and what went wrong outside the application."""

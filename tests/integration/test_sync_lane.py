@@ -264,10 +264,17 @@ def test_an_item_that_outlasts_its_deadline_is_given_up_by_the_worker(
     serve()
     _ask(lane, pool, "warm")
 
-    with pytest.raises(SyncTimedOut):
-        _ask(lane, pool, "slow", timeout_s=1, delay_s=60)
-
+    assert _is_given_up(lane, pool)
     assert _ask(lane, pool, "next", timeout_s=10) == "next"
+
+
+def _is_given_up(lane: KombuSyncLane, pool: str) -> bool:
+    """Whose clock is a little ahead says so: the worker that runs the item, or the client that waits for it."""
+    try:
+        reply = _ask(lane, pool, "slow", timeout_s=1, delay_s=60)
+    except SyncTimedOut:
+        return True
+    return bool(reply["code"] == "item_timeout")
 
 
 def test_an_unreachable_broker_is_said_at_once_and_hangs_nobody(wiring: Wiring) -> None:
