@@ -9,10 +9,15 @@ from seeded_work import SeededItem, crashing, good, hanging
 MOST_DEATHS = 5
 
 
-@pytest.mark.parametrize("poison", [crashing("poison"), hanging("poison")], ids=["crash", "hang"])
-def test_a_poison_among_hundreds_fails_alone_after_a_few_deaths(rig: ChaosRig, poison: SeededItem) -> None:
+# A process that is dying on a busy machine is silent for a while too: only the item that hangs is timed.
+@pytest.mark.parametrize(
+    ("poison", "item_timeout_s"), [(crashing("poison"), None), (hanging("poison"), 0.5)], ids=["crash", "hang"]
+)
+def test_a_poison_among_hundreds_fails_alone_after_a_few_deaths(
+    rig: ChaosRig, poison: SeededItem, item_timeout_s: float | None
+) -> None:
     items = [*(good(f"before-{n}") for n in range(200)), poison, *(good(f"after-{n}") for n in range(200))]
-    job_id = rig.submit(items, item_timeout_s=0.5)
+    job_id = rig.submit(items, item_timeout_s=item_timeout_s)
     rig.check(job_id, items)
     events = rig.sql("SELECT kind FROM events WHERE job_id = :id", id=job_id)
     assert sum(event["kind"] == "chunk_split" for event in events) <= MOST_DEATHS
