@@ -79,6 +79,9 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
         """Serve a request whose head has been read."""
         conn.sock.allow_silence(BODY_SILENCE_S)
         req.body.reader = _BodyReader(req.body.reader)
+        if _announced_bytes(req) > LINGER_BYTES:
+            # Refused, it would not be read to its end; the answer must say by then that the connection closes.
+            req.force_close()
         return super().handle_request(req, conn)
 
     def _keepalive_after(self, conn: Any, keepalive: Any) -> bool:
@@ -112,6 +115,11 @@ class _BodyReader:
         except http_errors.ParseException as error:
             raise ConnectionResetError(errno.ECONNRESET, "the body's chunks are malformed") from error
         return data
+
+
+def _announced_bytes(req: Any) -> int:
+    """The length of the body, which gunicorn has checked; 0 where it comes in chunks."""
+    return max((int(value) for name, value in req.headers if name == "CONTENT-LENGTH"), default=0)
 
 
 def _answer(status: HTTPStatus, message: str) -> bytes:

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from running_stack import RunningStack
 
-from app.api.gunicorn_worker import HEAD_SILENCE_S
+from app.api.gunicorn_worker import HEAD_SILENCE_S, LINGER_BYTES
 from config.settings import Settings
 
 
@@ -88,3 +88,11 @@ def test_a_large_request_that_is_refused_unread_gets_its_answer(client: httpx.Cl
     head = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer none\r\nContent-Length: {len(body)}\r\n\r\n"
     status, _, error = _answer(client, head.encode() + body)
     assert (status, error["code"]) == (401, "invalid_api_key")
+
+
+def test_a_body_too_long_to_be_read_to_its_end_does_not_cost_the_client_its_next_request(client: httpx.Client) -> None:
+    body = b"x" * (LINGER_BYTES + 2**22)
+    for _ in range(3):
+        refused = client.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"}, timeout=60)
+        assert (refused.status_code, refused.headers["Connection"]) == (413, "close")
+        assert client.get("/v1/jobs").status_code == 200
