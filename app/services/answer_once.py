@@ -7,15 +7,16 @@ and of two requests at once the second waits in Postgres for the first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Generic, NoReturn, TypeVar
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Generic, NoReturn, TypeVar
 
 from sqlalchemy import Connection
 
 from app.db.repositories.idempotency_keys import IdempotencyKeys
 from app.domain.idempotency import HEADER, Answer, KeptAnswer, RequestKey
 from app.domain.sealing import seal, unseal
-from app.errors import IdempotencyKeyInUse, IdempotencyKeyReused
+from app.errors import IdempotencyKeyInUse, IdempotencyKeyReused, StateConflict
 from app.wiring import Wiring
 
 Created_contra = TypeVar("Created_contra", contravariant=True)
@@ -122,3 +123,18 @@ class Once(Generic[Created_contra]):
             message = f"the answer under this {HEADER} was kept by a server with another secret; use a new one"
             raise IdempotencyKeyReused(message, param=HEADER) from error
         return Answer(kept.status, kept.headers, body)
+
+
+@contextmanager
+def unless_a_twin_won(once: Once[Any] | None) -> Iterator[None]:
+    """Where the state is against a request, look first whether the same request, sent twice at once, has changed it.
+
+    Raises:
+        AlreadyAnswered, IdempotencyKeyReused: it has; see ``Once.repeat``.
+    """
+    try:
+        yield
+    except StateConflict:
+        if once is not None:
+            once.look_again()
+        raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.db.repositories.stored_bytes import StoredBytes
 from app.db.repositories.uploads import Uploads
 from app.domain.ids import new_id
 from app.domain.uploads import UPLOAD_PREFIX, UploadDetails, UploadRequest
@@ -18,7 +19,7 @@ def create_upload(
 
     Raises:
         RequestTooLarge: more bytes were announced than a file may have.
-        StorageQuotaExceeded: the tenant has no room for them.
+        StorageQuotaExceeded: the tenant has no room for them beside what it stores and has announced.
     """
     limit = wiring.settings.max_upload_bytes
     if request.size_bytes > limit:
@@ -34,8 +35,11 @@ def create_upload(
         "file_expires_after_s": request.file_expires_after_s,
     }
     with wiring.database.begin() as connection:
-        check_storage(connection, wiring.settings, tenant_id=tenant_id, new_bytes=request.size_bytes)
-        made = UploadDetails(Uploads(connection).insert(life_s=wiring.settings.upload_life_s, values=values))
+        StoredBytes(connection).hold(tenant_id)
+        uploads = Uploads(connection)
+        to_come = uploads.announced_bytes(tenant_id) + request.size_bytes
+        check_storage(connection, wiring.settings, tenant_id=tenant_id, new_bytes=to_come)
+        made = UploadDetails(uploads.insert(life_s=wiring.settings.upload_life_s, values=values))
         if once is not None:
             once.keep(connection, made)
         return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
@@ -24,7 +25,7 @@ class Prepared(StrEnum):
     LOST = "lost"
 
 
-class Preparation:
+class Preparation(ABC):
     """One planner's work on one job, under its token."""
 
     def __init__(self, wiring: Wiring, job: Job, token: str) -> None:
@@ -32,13 +33,13 @@ class Preparation:
         self._job = job
         self._token = token
 
+    @abstractmethod
     def run(self) -> Prepared:
         """Plan the job."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fail(self, code: str, message: str, problems: Sequence[LineProblem] = ()) -> Prepared:
         """Write down that the job cannot be planned."""
-        raise NotImplementedError
 
     def give_back(self, *, counted: bool) -> None:
         """Let another try come at once.

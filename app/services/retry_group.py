@@ -16,7 +16,7 @@ from app.domain.retry_plan import RETRIED_OUTCOMES
 from app.domain.states import TERMINAL_JOB_STATES, JobState
 from app.domain.windows import window_seconds
 from app.errors import Gone, NothingToRetry, StateConflict
-from app.services.answer_once import Once
+from app.services.answer_once import Once, unless_a_twin_won
 from app.services.group_details import group_details
 from app.services.queue_room import check_queue_in_turn
 from app.services.submit_job import check_room
@@ -46,24 +46,19 @@ def retry_group(
         StorageQuotaExceeded: the tenant has no room for results.
     """
     in_turn = check_room(wiring, tenant_id)
-    try:
-        with wiring.database.begin() as connection:
-            if in_turn:
-                check_queue_in_turn(connection, tenant_id=tenant_id, limit=wiring.settings.max_queued_jobs)
-            groups = Groups(connection)
-            groups.get(tenant_id, group_id)
-            details = group_details(connection, groups.lock(group_id), wiring.models)
-            _refuse_unless_retryable(details, include)
-            _refuse_if_gone(connection, details)
-            details = group_details(connection, _order(connection, details, include), wiring.models)
-            if once is not None:
-                once.keep(connection, details)
-            notify(connection)
-            return details
-    except StateConflict:
+    with unless_a_twin_won(once), wiring.database.begin() as connection:
+        if in_turn:
+            check_queue_in_turn(connection, tenant_id=tenant_id, limit=wiring.settings.max_queued_jobs)
+        groups = Groups(connection)
+        groups.get(tenant_id, group_id)
+        details = group_details(connection, groups.lock(group_id), wiring.models)
+        _refuse_unless_retryable(details, include)
+        _refuse_if_gone(connection, details)
+        details = group_details(connection, _order(connection, details, include), wiring.models)
         if once is not None:
-            once.look_again()  # the same request, sent twice at once, has won
-        raise
+            once.keep(connection, details)
+        notify(connection)
+        return details
 
 
 def _order(connection: Connection, details: GroupDetails, include: Collection[str]) -> Group:

@@ -15,7 +15,7 @@ from app.domain.retry_plan import RETRIED_OUTCOMES
 from app.domain.states import TERMINAL_JOB_STATES, JobState
 from app.domain.windows import window_seconds
 from app.errors import Gone, NothingToRetry, StateConflict
-from app.services.answer_once import Once
+from app.services.answer_once import Once, unless_a_twin_won
 from app.services.job_details import job_details
 from app.services.queue_room import check_queue_in_turn
 from app.services.submit_job import check_room
@@ -46,25 +46,20 @@ def retry_job(
         StorageQuotaExceeded: the tenant has no room for results.
     """
     in_turn = check_room(wiring, tenant_id)
-    try:
-        with wiring.database.begin() as connection:
-            if in_turn:
-                check_queue_in_turn(connection, tenant_id=tenant_id, limit=wiring.settings.max_queued_jobs)
-            jobs = Jobs(connection)
-            group_id = jobs.get(tenant_id, job_id).group_id
-            if group_id is not None:
-                Groups(connection).lock(group_id)
-            job = retry_locked(connection, jobs.lock(job_id), include)
-            if group_id is not None:
-                Groups(connection).reopen(group_id)
-            details = job_details(connection, [job], wiring.models)[0]
-            if once is not None:
-                once.keep(connection, details)
-            return details
-    except StateConflict:
+    with unless_a_twin_won(once), wiring.database.begin() as connection:
+        if in_turn:
+            check_queue_in_turn(connection, tenant_id=tenant_id, limit=wiring.settings.max_queued_jobs)
+        jobs = Jobs(connection)
+        group_id = jobs.get(tenant_id, job_id).group_id
+        if group_id is not None:
+            Groups(connection).lock(group_id)
+        job = retry_locked(connection, jobs.lock(job_id), include)
+        if group_id is not None:
+            Groups(connection).reopen(group_id)
+        details = job_details(connection, [job], wiring.models)[0]
         if once is not None:
-            once.look_again()  # the same request, sent twice at once, has won
-        raise
+            once.keep(connection, details)
+        return details
 
 
 def retry_locked(connection: Connection, job: Job, include: Collection[str] = RETRIED_OUTCOMES) -> Job:

@@ -24,7 +24,8 @@ def check_storage(connection: Connection, settings: Settings, *, tenant_id: str,
     if used + new_bytes > limit:
         message = (
             f"This tenant stores {used} of {limit} bytes and has no room for this. Delete files that are not needed "
-            "(GET /v1/files lists them, DELETE /v1/files/{id} frees their bytes at once); results and inline inputs go "
+            "(GET /v1/files lists them, DELETE /v1/files/{id} frees their bytes at once) and cancel uploads in parts "
+            "that will not be completed (POST /v1/uploads/{id}/cancel); results and inline inputs go "
             "at the job's 'results_expire_at', which 'output_expires_after' brings forward. Or ask for a larger quota."
         )
         raise StorageQuotaExceeded(message)

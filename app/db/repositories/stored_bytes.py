@@ -30,6 +30,12 @@ class StoredBytes:
             statement.on_conflict_do_update(index_elements=["tenant_id"], set_={"stored_bytes": total})
         )
 
+    def hold(self, tenant_id: str) -> None:
+        """Let nobody else store or free for this tenant until this transaction has ended."""
+        statement = insert(tenant_storage).values(tenant_id=tenant_id, stored_bytes=0)
+        same = {"stored_bytes": tenant_storage.c.stored_bytes}
+        self._connection.execute(statement.on_conflict_do_update(index_elements=["tenant_id"], set_=same))
+
     def of(self, tenant_ids: Sequence[str]) -> dict[str, int]:
         """What each of these tenants stores, as far as this transaction sees."""
         query = select(tenant_storage.c.tenant_id, tenant_storage.c.stored_bytes)

@@ -53,6 +53,12 @@ class Uploads:
         statement = uploads.update().where(uploads.c.id == upload_id).values(**values).returning(*_FIELDS)
         return _upload(self._connection.execute(statement).mappings().one())
 
+    def announced_bytes(self, tenant_id: str) -> int:
+        """What the tenant's uploads that still take parts are to come to."""
+        takes_parts = (uploads.c.status == UploadStatus.PENDING, uploads.c.expires_at > func.now())
+        query = select(func.coalesce(func.sum(uploads.c.size_bytes), 0))
+        return int(self._connection.execute(query.where(uploads.c.tenant_id == tenant_id, *takes_parts)).scalar_one())
+
     def add_part(self, values: dict[str, Any]) -> UploadPart:
         """Add a part."""
         statement = upload_parts.insert().values(**values).returning(*_PART_FIELDS)

@@ -80,6 +80,17 @@ def test_a_file_in_parts_that_cannot_fit_is_refused_when_it_is_announced(
     assert api.post("/v1/uploads", json={**announced, "bytes": 1000}).status_code == 200
 
 
+def test_what_open_uploads_will_bring_has_its_room_until_they_are_given_up(
+    api: Api, limit_storage: Callable[[int | None], int]
+) -> None:
+    limit_storage(1000)
+    announced = {"filename": "big.jsonl", "mime_type": "application/jsonl", "purpose": "batch", "bytes": 600}
+    first = api.post("/v1/uploads", json=announced).json
+    assert api.post("/v1/uploads", json=announced).status_code == 403
+    assert api.post(f"/v1/uploads/{first['id']}/cancel").status_code == 200
+    assert api.post("/v1/uploads", json=announced).status_code == 200
+
+
 def test_deleting_makes_room_at_once(api: Api, limit_storage: Callable[[int | None], int]) -> None:
     file = api.upload(LINE).json
     limit_storage(len(LINE))
