@@ -64,6 +64,7 @@ def run_ahead(*, wiring: Wiring, chunk_id: int, queue: str, is_leaving: Callable
             if following is None:
                 break
             before, current = current, _begin(pool, partial(run, is_ahead=True), following)
+        current.ran.result()
     return first.ran.result()
 
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import pytest
 from core_machine import QUEUE, CoreMachine
 from seeded_work import SeededItem, expected_of, good
 
@@ -109,6 +110,17 @@ def test_a_worker_that_leaves_begins_nothing_more(core: CoreMachine) -> None:
     _run_ahead(core, first, is_leaving=lambda: True)
 
     assert core.chunk(second)["state"] == ChunkState.GRANTED
+
+
+def test_a_bug_met_in_the_last_chunk_run_ahead_is_reported(core: CoreMachine) -> None:
+    first, _ = core.granted(core.planned(_items("g")))
+
+    def fail_in_the_second(number: int) -> None:
+        if number == 1:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        _run_ahead(core, first, runner=Watched(core.runner, fail_in_the_second))
 
 
 def test_a_chunk_held_ahead_by_a_process_that_died_is_taken_over_by_its_message(core: CoreMachine) -> None:
