@@ -23,6 +23,15 @@ from nightshift_local.home import Home
 from nightshift_local.stack import Stack
 from running_stack import RunningStack
 
+TESTS_OF_THE_STACK = Path(__file__).parent / "e2e"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let tests of the whole stack run beside all the others, so that no server is started twice."""
+    for item in items:
+        beside = "stack" if item.path.is_relative_to(TESTS_OF_THE_STACK) else "the rest"
+        item.add_marker(pytest.mark.xdist_group(beside))
+
 
 def _say(line: str) -> None:
     print(line, flush=True)

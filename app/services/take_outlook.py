@@ -25,7 +25,7 @@ from app.services.model_lanes import LaneWorkers, ModelLanes, lanes_of
 from app.services.model_placement import configured_pools
 from app.services.pool_rates import PoolRates
 from app.services.tenant_quotas import tenant_quotas
-from app.services.work_picture import Rates, WorkPicture
+from app.services.work_picture import Rates, WorkPicture, speeds_of
 from config.models import ModelSpec
 from config.settings import Settings
 
@@ -33,8 +33,6 @@ EVERY_S, MOST_S = 1.0, 8.0
 SHARE_OF_TIME = 0.1
 """Taking outlooks may cost this much of a core; with very many jobs it comes less often, down to every ``MOST_S``."""
 FORGET_AFTER_S = 3_600.0
-SHORTEST_PROGRESS_S = 0.5
-"""A job whose finished chunks took less says more about overheads than about its speed."""
 
 
 class OutlookTaker:
@@ -88,7 +86,7 @@ class OutlookTaker:
     ) -> FleetView:
         found = Outlooks(connection)
         busy = found.chunks_in_view()
-        of_jobs = found.speeds({chunk.job_id for chunk in busy}, shortest_s=SHORTEST_PROGRESS_S)
+        progress = found.progress({chunk.job_id for chunk in busy})
         of_models = Workers(connection).rates()
         model_lanes = ModelLanes(self._models, lanes_of(workers), PoolRates(self._models, of_models))
         jobs = found.jobs_in_view()
@@ -98,7 +96,8 @@ class OutlookTaker:
         picture = WorkPicture(
             jobs,
             busy,
-            rates=Rates(of_jobs, of_models, lambda job: n_by_pool[lanes[job.id]]),
+            progress=progress,
+            rates=Rates(speeds_of(progress), of_models, lambda job: n_by_pool[lanes[job.id]]),
             kept_back=turns.kept_back,
             live_queues=[worker.queue for worker in workers],
         )

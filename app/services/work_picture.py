@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from app.db.repositories.outlooks import ChunkInView, JobInView
+from app.db.repositories.outlooks import ChunkInView, JobInView, Progress
 from app.domain.forecast import Backlog, Work
 from app.domain.tenant_places import Cap
 
 LEAST_LEFT = 0.1
 """A chunk that runs longer than it should has about this share of its time still before it."""
+SHORTEST_PROGRESS_S = 0.5
+"""A job whose finished chunks took less says more about overheads than about its speed."""
+
+
+def speeds_of(progress: Iterable[Progress]) -> dict[str, float]:
+    """Estimated tokens in a second of a worker, of the jobs that have come far enough to say."""
+    tokens: dict[str, float] = defaultdict(float)
+    took_s: dict[str, float] = defaultdict(float)
+    for each in progress:
+        tokens[each.job_id] += each.tokens
+        took_s[each.job_id] += each.took_s
+    return {job_id: tokens[job_id] / s for job_id, s in took_s.items() if s >= SHORTEST_PROGRESS_S and tokens[job_id]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +65,7 @@ class WorkPicture:
         jobs: Sequence[JobInView],
         busy: Sequence[ChunkInView],
         *,
+        progress: Iterable[Progress],
         rates: Rates,
         kept_back: Mapping[str, Cap],
         live_queues: Collection[str],
@@ -63,6 +76,7 @@ class WorkPicture:
         self._rates = rates
         self._kept_back = kept_back
         self._by_id = {job.id: job for job in jobs}
+        self._since_last_s = {(each.job_id, each.queue): each.since_last_s for each in progress}
         self._queue_ends_s: dict[str, float] = defaultdict(float)
         self._busy_until_s: dict[str, float] = {}
         self._running: set[str] = set()
@@ -95,13 +109,19 @@ class WorkPicture:
         """A chunk is done behind those before it in its queue."""
         job = self._by_id.get(chunk.job_id)
         cost_s = chunk.planned_s if job is None else self._rates.seconds(job, chunk.tokens, chunk.planned_s)
-        until_s = self._queue_ends_s[chunk.queue] + max(cost_s - chunk.elapsed_s, cost_s * LEAST_LEFT)
+        until_s = self._queue_ends_s[chunk.queue] + max(cost_s - self._had_s(chunk), cost_s * LEAST_LEFT)
         self._queue_ends_s[chunk.queue] = until_s
         self._busy_until_s[chunk.job_id] = max(self._busy_until_s.get(chunk.job_id, 0.0), until_s)
         if chunk.queue in self.free_in_s:
             self.free_in_s[chunk.queue] = until_s
         if chunk.is_running:
             self._running.add(chunk.job_id)
+
+    def _had_s(self, chunk: ChunkInView) -> float:
+        """For how long a chunk has had its worker: one that was claimed ahead has it once the one before is done."""
+        if chunk.queue in self._queue_ends_s:
+            return 0.0
+        return min(chunk.elapsed_s, self._since_last_s.get((chunk.job_id, chunk.queue), chunk.elapsed_s))
 
     def _ready(self, job: JobInView) -> Work:
         """What may be granted now, with what dead workers left behind: it is taken back soon."""

@@ -10,6 +10,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
+TWO_AT_ONCE = ("--numprocesses", "2", "--dist", "loadgroup")
+"""Most tests wait for servers most of their time; ``tests/conftest.py`` says which ones run beside which."""
 
 
 def main() -> None:
@@ -25,7 +27,7 @@ def checks(pytest_arguments: Sequence[str]) -> list[tuple[str, list[str]]]:
         ("ruff", [sys.executable, "-m", "ruff", "check", "--config", "config/ruff.toml", "."]),
         ("mypy", [sys.executable, "-m", "mypy"]),
         ("import-linter", [str(BIN / "lint-imports"), "--config", "setup.cfg"]),
-        ("pytest", [sys.executable, "-m", "pytest", *pytest_arguments]),
+        ("pytest", [sys.executable, "-m", "pytest", *TWO_AT_ONCE, *pytest_arguments]),
     ]
 
 

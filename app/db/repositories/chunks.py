@@ -128,10 +128,14 @@ class Chunks:
         return _chunk(claimed[0]) if claimed else None
 
     def next_granted(self, queue: str, *, behind: int) -> int | None:
-        """The chunk that was published to ``queue`` first and not claimed yet, where it is of the job of ``behind``."""
-        job_id = select(chunks.c.job_id).where(chunks.c.id == behind).scalar_subquery()
+        """The chunk that was published to ``queue`` first and not claimed yet, where it is of the job of ``behind``.
+
+        Chunks on which a worker died have nobody beside them: the next death would be counted for both.
+        """
+        before = chunks.alias().c
+        job_id = select(before.job_id).where(before.id == behind, before.worker_deaths == 0).scalar_subquery()
         query = (
-            select(chunks.c.id, chunks.c.job_id == job_id)
+            select(chunks.c.id, and_(chunks.c.job_id == job_id, chunks.c.worker_deaths == 0))
             .where(chunks.c.queue == queue, chunks.c.state == ChunkState.GRANTED)
             .order_by(chunks.c.granted_at, chunks.c.id)
             .limit(1)

@@ -55,7 +55,20 @@ class ChunkInView:
     tokens: int
     planned_s: float
     elapsed_s: float
-    """Since it was claimed; zero where it was not."""
+    """Since it was claimed, be it ahead of its turn; zero where it was not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What the worker of one queue has done of a job."""
+
+    job_id: str
+    queue: str
+    tokens: float
+    took_s: float
+    """Seconds, those in which two chunks overlapped counted once: the next is begun while one is being finished."""
+    since_last_s: float
+    """Since the last of its chunks was done."""
 
 
 class Outlooks:
@@ -108,16 +121,26 @@ class Outlooks:
         rows = self._connection.execute(query).mappings()
         return [ChunkInView(**{**row, "elapsed_s": row["elapsed_s"] if row["is_running"] else 0.0}) for row in rows]
 
-    def speeds(self, job_ids: Collection[str], *, shortest_s: float) -> dict[str, float]:
-        """Estimated tokens in a second of a worker, of jobs that have chunks which took ``shortest_s`` in all."""
-        took_s = func.sum(_seconds(chunks.c.finished_at - chunks.c.claimed_at))
-        query = (
-            select(chunks.c.job_id, cast(func.sum(chunks.c.estimated_tokens), Float) / took_s)
-            .where(chunks.c.job_id.in_(job_ids), chunks.c.state == ChunkState.DONE, chunks.c.claimed_at.is_not(None))
-            .group_by(chunks.c.job_id)
-            .having(took_s >= shortest_s, func.sum(chunks.c.estimated_tokens) > 0)
+    def progress(self, job_ids: Collection[str]) -> list[Progress]:
+        """What has been done of some jobs, by worker."""
+        before = func.lag(chunks.c.finished_at).over(
+            partition_by=(chunks.c.job_id, chunks.c.queue), order_by=chunks.c.finished_at
         )
-        return dict(tuple(row) for row in self._connection.execute(query))
+        done = (
+            select(
+                *(chunks.c.job_id, chunks.c.queue, chunks.c.estimated_tokens, chunks.c.finished_at),
+                _seconds(chunks.c.finished_at - func.greatest(chunks.c.claimed_at, before)).label("took_s"),
+            )
+            .where(chunks.c.job_id.in_(job_ids), chunks.c.state == ChunkState.DONE, chunks.c.claimed_at.is_not(None))
+            .subquery()
+        )
+        query = select(
+            *(done.c.job_id, done.c.queue),
+            cast(func.sum(done.c.estimated_tokens), Float).label("tokens"),
+            func.sum(done.c.took_s).label("took_s"),
+            _seconds(func.now() - func.max(done.c.finished_at)).label("since_last_s"),
+        ).group_by(done.c.job_id, done.c.queue)
+        return [Progress(**row) for row in self._connection.execute(query).mappings()]
 
     def keep(self, outlooks: Sequence[PoolOutlook], *, forget_after_s: float) -> None:
         """Write the outlooks down as taken now; pools not heard of for ``forget_after_s`` are forgotten."""

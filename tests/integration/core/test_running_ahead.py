@@ -112,6 +112,17 @@ def test_a_worker_that_leaves_begins_nothing_more(core: CoreMachine) -> None:
     assert core.chunk(second)["state"] == ChunkState.GRANTED
 
 
+@pytest.mark.parametrize("suspected", [0, 1])
+def test_a_chunk_on_which_a_worker_died_runs_alone(core: CoreMachine, suspected: int) -> None:
+    job_id = core.planned(_items("h"))
+    granted = core.granted(job_id)
+    core.sql("UPDATE chunks SET worker_deaths = 1 WHERE id = :id", id=granted[suspected])
+
+    assert _run_ahead(core, granted[0]) is Ran.DONE
+
+    assert core.chunk(granted[1])["state"] == ChunkState.GRANTED
+
+
 def test_a_bug_met_in_the_last_chunk_run_ahead_is_reported(core: CoreMachine) -> None:
     first, _ = core.granted(core.planned(_items("g")))
 
