@@ -24,7 +24,7 @@ from app.api import (
 from app.api.blueprints import ApiBlueprint
 from app.api.json_provider import OrjsonProvider
 from app.api.native import groups, jobs, results, schedules, stats
-from app.api.openai import batches, embeddings, files, models, uploads
+from app.api.openai import batches, completions, embeddings, files, models, scores, uploads
 from app.broker.sync_client import KombuSyncLane
 from app.wiring import Wiring
 
@@ -37,6 +37,8 @@ BLUEPRINTS: Sequence[ApiBlueprint] = (
     batches.blueprint,
     models.blueprint,
     embeddings.blueprint,
+    completions.blueprint,
+    scores.blueprint,
     schedules.blueprint,
     stats.blueprint,
     admin_keys.blueprint,

@@ -16,7 +16,7 @@ from app.domain.items import ItemErrorCode, ItemFailed, ItemOutcome
 from app.errors import OutOfDeviceMemory
 from app.ports import RunStats
 from workers.black_box import DevicePass
-from workers.engines.base import AnyEngine, Batch, DeviceLost, Stopped, Window
+from workers.engines.base import UNFINISHED, AnyEngine, Batch, DeviceLost, Stopped, Window
 
 log = structlog.get_logger(__name__)
 
@@ -120,12 +120,18 @@ class WindowRunner:
 
     def _on_device(self, batch: Batch, window: Window) -> Any:
         indexes = [window.items[position].index for position in dict.fromkeys(batch.positions)]
-        with self._hold_device(), self._noted(indexes):
-            started_s = time.monotonic()
-            try:
-                return self._forward_in_time(batch, ends_at_s=started_s + self._limits.of_batch(len(indexes)))
-            finally:
-                self._stats.device_s += time.monotonic() - started_s
+        left_s = self._limits.of_batch(len(indexes))
+        while True:
+            with self._hold_device(), self._noted(indexes):
+                started_s = time.monotonic()
+                try:
+                    answer = self._forward_in_time(batch, ends_at_s=started_s + left_s)
+                finally:
+                    used_s = time.monotonic() - started_s
+                    self._stats.device_s += used_s
+            if answer is not UNFINISHED:
+                return answer
+            left_s -= used_s
 
     def _noted(self, indexes: Sequence[int]) -> AbstractContextManager[None]:
         if self._device_pass is None:

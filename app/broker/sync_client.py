@@ -3,7 +3,8 @@
 A request travels as JSON to ``sync.<pool>`` with a time to live: ``endpoint``, ``model``, ``version``,
 ``body`` and ``timeout_s``, counted by whoever reads it, because two hosts' clocks may differ. The reply holds
 ``body`` (a JSON document as text),
-``input_tokens`` and ``output_tokens``, or ``error`` with ``code`` and ``message``. It comes to a queue that
+``input_tokens`` and ``output_tokens``, or ``error`` with ``code``, ``message`` and, where that is known,
+``retry_after_s``. It comes to a queue that
 belongs to this process and goes with it. Neither is worth anything after the deadline: nothing is durable.
 """
 

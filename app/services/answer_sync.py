@@ -51,11 +51,15 @@ def answer_sync(
     Raises:
         MissingParameter, InvalidRequest, ModelNotFound, ContextLengthExceeded: the request is wrong.
         NoWorkerForModel: no worker of the model's pools is alive.
+        DependencyFailed: the server behind the model is busy or away, or the worker cannot load the model.
         SyncTimedOut: the deadline passed.
         BrokerUnavailable: the broker did not take the request.
         EngineFailed: the model failed on it.
     """
     model = _model(wiring, body, endpoint)
+    if body.get("stream"):
+        message = "'stream' is not possible: answers come whole; leave it out"
+        raise InvalidRequest(message, param="stream", code="streaming_unsupported")
     reply = lane.call(
         pool=_live_pool(wiring, model),
         request={"endpoint": endpoint, "model": model.alias, "version": model.stable_version, "body": body},
@@ -94,8 +98,8 @@ def _live_pool(wiring: Wiring, model: ModelSpec) -> str:
     return pool
 
 
-def _as_error(error: dict[str, str]) -> NightshiftError:
+def _as_error(error: dict[str, Any]) -> NightshiftError:
     message = error["message"]
     named = _PARAM.match(message)
     kind = _ERRORS.get(error["code"], EngineFailed)
-    return kind(message, param=named.group(1) if named else None)
+    return kind(message, param=named.group(1) if named else None, retry_after_s=error.get("retry_after_s"))

@@ -17,10 +17,12 @@ from app.api.blueprints import Access
 from app.api.error_tables import KINDS
 from app.factory import create_app
 from app.schemas.batches import BatchRequestSchema
+from app.schemas.completions import ChatCompletionRequestSchema, CompletionRequestSchema
 from app.schemas.embeddings import EmbeddingsRequestSchema
 from app.schemas.jobs import JobPatchSchema, JobRequestSchema
 from app.schemas.retries import RetryRequestSchema
 from app.schemas.schedules import SchedulePatchSchema, ScheduleRequestSchema
+from app.schemas.scores import ClassifyRequestSchema, RerankRequestSchema
 from app.wiring import build_wiring
 from config.settings import Settings
 
@@ -106,6 +108,10 @@ def test_every_operation_is_summarised_and_documents_its_errors_with_examples(ap
         ("post", "/v1/jobs/{job_id}/retry", RetryRequestSchema),
         ("post", "/v1/batches", BatchRequestSchema),
         ("post", "/v1/embeddings", EmbeddingsRequestSchema),
+        ("post", "/v1/chat/completions", ChatCompletionRequestSchema),
+        ("post", "/v1/completions", CompletionRequestSchema),
+        ("post", "/v1/rerank", RerankRequestSchema),
+        ("post", "/v1/classify", ClassifyRequestSchema),
         ("post", "/v1/schedules", ScheduleRequestSchema),
         ("patch", "/v1/schedules/{schedule_id}", SchedulePatchSchema),
     ],
@@ -126,7 +132,8 @@ def test_the_document_says_which_routes_need_no_key(app: Flask) -> None:
 
 
 CREATES_NOTHING = re.compile(
-    r"/(cancel|pause|resume|release|rollback|drain|undrain|embeddings|chat/completions|completions|messages)$"
+    r"/(cancel|pause|resume|release|rollback|drain|undrain"
+    r"|embeddings|chat/completions|completions|messages|rerank|classify)$"
 )
 
 
@@ -141,7 +148,9 @@ def test_every_route_that_creates_takes_an_idempotency_key(app: Flask) -> None:
             assert ("422" in operation["responses"]) == creates, f"{method} {path}"
 
 
-COUNTED = re.compile(r"/v1/(jobs|batches|messages/batches|embeddings|chat/completions|completions|messages)$")
+COUNTED = re.compile(
+    r"/v1/(jobs|batches|messages/batches|embeddings|chat/completions|completions|messages|rerank|classify)$"
+)
 
 
 def test_submits_and_synchronous_requests_count_towards_the_tenants_requests_per_minute(app: Flask) -> None:

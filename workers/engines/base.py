@@ -52,6 +52,13 @@ class Stopped(Exception):
         self.kept = kept
 
 
+class Unfinished:
+    """What a forward step returns that needs the device again for its batch; in between others may have it."""
+
+
+UNFINISHED = Unfinished()
+
+
 class Window(Protocol):
     """A bounded run of items, ready for the device."""
 
@@ -85,6 +92,8 @@ class Engine(ABC, Generic[WindowT, BatchT, AnswerT]):
     """False: ``forward`` needs no device, so nobody has to wait for it."""
     joins_requests: bool = False
     """Whether requests of several clients may run as one window, because each takes about as long as all."""
+    takes_long: bool = False
+    """Whether a request may take seconds, so that those of other clients are answered beside it."""
     keeps_item_timeout: bool = False
     """Whether the engine itself ends an item that takes too long, see ``within``; else its batches are timed."""
     window_items: int = 2048
@@ -92,6 +101,14 @@ class Engine(ABC, Generic[WindowT, BatchT, AnswerT]):
 
     def within(self, item_timeout_s: float | None) -> Engine[WindowT, BatchT, AnswerT]:  # noqa: ARG002
         """The engine for items that may take so long each; itself unless it ``keeps_item_timeout``."""
+        return self
+
+    def serving(self, endpoint: str) -> Engine[WindowT, BatchT, AnswerT]:  # noqa: ARG002
+        """The engine as it answers one of its routes; itself unless it has several."""
+        return self
+
+    def urgent(self) -> Engine[WindowT, BatchT, AnswerT]:
+        """The engine for requests that somebody waits for; itself unless it has a queue of its own."""
         return self
 
     @abstractmethod
@@ -103,8 +120,8 @@ class Engine(ABC, Generic[WindowT, BatchT, AnswerT]):
         """
 
     @abstractmethod
-    def forward(self, batch: BatchT, *, should_stop: Callable[[], bool]) -> AnswerT:
-        """Run one batch on the device.
+    def forward(self, batch: BatchT, *, should_stop: Callable[[], bool]) -> AnswerT | Unfinished:
+        """Run one batch on the device, or a part of the way: while it returns ``UNFINISHED`` it is called again.
 
         Raises:
             OutOfDeviceMemory: run its halves instead.

@@ -55,7 +55,7 @@ class EngineRegistry:
             raise ModelNotFound(f"{model} answers {', '.join(spec.endpoints)}, not {endpoint}", param="model")
         if self._pool not in spec.pools:
             raise ModelNotFound(f"{model} is served by the pools {', '.join(spec.pools)}, not by {self._pool}")
-        return self._loaded(spec, version)
+        return self._loaded(spec, version).serving(endpoint)
 
     def warm(self) -> None:
         """Load the stable version of every model of this pool; one that cannot be loaded stands in no other's way.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import copy
 import threading
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field, replace
@@ -18,30 +17,20 @@ from typing import Any, Self, TypeVar
 import orjson
 
 from app.domain.items import InputItem, ItemErrorCode, ItemFailed, ItemOutcome
-from app.domain.retries import retry_delay_s
 from config.models import UpstreamServer
-from workers.engines.adaptive_limit import AdaptiveLimit
 from workers.engines.base import BadItem, Engine, Stopped, invalid
-from workers.engines.upstream_replies import Verdict, judge
+from workers.engines.upstream_crowd import PATIENT, URGENT, Answers, Crowd, Request
 from workers.engines.upstream_server import UpstreamClient
 
-REQUIRED = {"messages": "/chat/completions", "prompt": "/completions", "input": "/embeddings"}
-"""The field that a body cannot do without -> the route it belongs to."""
-MOST_TRIES = 5
-"""Of one attempt: a busy server is asked again so often before the item waits for its next attempt."""
-LONGEST_REST_S = 30.0
-"""A server that asks for a longer pause is left alone: the item comes again with its next attempt."""
-LOOK_S = 0.05
+REQUIRED = {
+    "/v1/chat/completions": "messages",
+    "/v1/completions": "prompt",
+    "/v1/embeddings": "input",
+    "/v1/rerank": "query",
+    "/v1/classify": "input",
+}
+"""The field that a body for a route cannot do without."""
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One item, as the server takes it."""
-
-    index: int
-    route: str
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +59,11 @@ class UpstreamWindow:
     batches: list[UpstreamBatch] = field(default_factory=list)
 
 
-Answers = dict[int, ItemOutcome]
-"""By position in the window."""
-
-
 class UpstreamEngine(Engine[UpstreamWindow, UpstreamBatch, Answers]):
     """Asks another server; thread-safe."""
 
     uses_device = False
+    takes_long = True
     keeps_item_timeout = True
     window_items = 256
 
@@ -91,8 +77,10 @@ class UpstreamEngine(Engine[UpstreamWindow, UpstreamBatch, Answers]):
         self._server = server
         self.timeout_s = server.request_timeout_s
         """What one request may take."""
+        self._endpoint = "/v1/chat/completions"
+        self._manners = PATIENT
         self._loop = _LoopThread(f"upstream-{alias}")
-        self._crowd = _Crowd(server, self._loop.run(_made(server, key)))
+        self._crowd = Crowd(server, self._loop.run(_made(server, key)))
 
     def within(self, item_timeout_s: float | None) -> UpstreamEngine:
         """See ``Engine.within``; connections and limit are shared."""
@@ -100,6 +88,18 @@ class UpstreamEngine(Engine[UpstreamWindow, UpstreamBatch, Answers]):
             return self
         bound = copy.copy(self)
         bound.timeout_s = min(item_timeout_s, self._server.request_timeout_s)
+        return bound
+
+    def serving(self, endpoint: str) -> UpstreamEngine:
+        """See ``Engine.serving``; connections and limit are shared."""
+        bound = copy.copy(self)
+        bound._endpoint = endpoint  # noqa: SLF001 - of its own class
+        return bound
+
+    def urgent(self) -> UpstreamEngine:
+        """See ``Engine.urgent``; connections and limit are shared."""
+        bound = copy.copy(self)
+        bound._manners = URGENT  # noqa: SLF001 - of its own class
         return bound
 
     def close(self) -> None:
@@ -126,7 +126,9 @@ class UpstreamEngine(Engine[UpstreamWindow, UpstreamBatch, Answers]):
         Raises:
             Stopped: with what was answered by then.
         """
-        asking = self._crowd.ask(batch, timeout_s=self.timeout_s, should_stop=should_stop)
+        asking = self._crowd.ask(
+            batch.requests, timeout_s=self.timeout_s, manners=self._manners, should_stop=should_stop
+        )
         answers = self._loop.run(asking)
         if len(answers) < len(batch.requests):
             answered = {position: batch.requests[position] for position in answers}
@@ -145,104 +147,21 @@ class UpstreamEngine(Engine[UpstreamWindow, UpstreamBatch, Answers]):
             yield _named(by_position[position], self._alias)
 
     def _request(self, item: InputItem) -> Request:
-        route = next((route for name, route in REQUIRED.items() if item.body.get(name) is not None), None)
-        if route is None:
-            fields = ", ".join(f"'{name}'" for name in REQUIRED)
-            raise BadItem(ItemErrorCode.MISSING_REQUIRED_PARAMETER, f"the body needs one of {fields}")
+        required = REQUIRED[self._endpoint]
+        if item.body.get(required) is None:
+            message = f"'{required}' is missing: {self._endpoint} needs it"
+            raise BadItem(ItemErrorCode.MISSING_REQUIRED_PARAMETER, message)
         if item.body.get("stream"):
             raise invalid("'stream' is for requests that somebody listens to; leave it out")
         try:
             body = orjson.dumps({**item.body, "model": self._server.model})
         except TypeError as error:
             raise invalid(f"the body cannot be written as JSON: {error}") from error
-        return Request(item.index, route, body)
-
-
-class _Crowd:
-    """The requests that are under way at one server; lives on the loop's thread."""
-
-    def __init__(self, server: UpstreamServer, client: UpstreamClient) -> None:
-        self.client = client
-        self._limit = AdaptiveLimit(server.max_concurrency)
-        self._rest_until_s = 0.0
-        self._n_under_way = 0
-
-    async def ask(self, batch: UpstreamBatch, *, timeout_s: float, should_stop: Callable[[], bool]) -> Answers:
-        """Ask until every request has its outcome, the server refuses us, or ``should_stop()``."""
-        answers: Answers = {}
-        waiting = deque((position, 1) for position in batch.requests)
-        under_way: dict[asyncio.Task[Verdict], tuple[int, int]] = {}
-        try:
-            while waiting or under_way:
-                self._send(batch, waiting, under_way, timeout_s)
-                for task in await _some_done(under_way):
-                    position, n_tries = under_way.pop(task)
-                    self._take(task.result(), position, n_tries, waiting, answers)
-                if should_stop() or any(_stops_job(outcome) for outcome in answers.values()):
-                    break
-        finally:
-            await _given_up(under_way)
-        return answers
-
-    def _send(
-        self,
-        batch: UpstreamBatch,
-        waiting: deque[tuple[int, int]],
-        under_way: dict[asyncio.Task[Verdict], tuple[int, int]],
-        timeout_s: float,
-    ) -> None:
-        while (
-            waiting and self._n_under_way < self._limit.now and asyncio.get_running_loop().time() >= self._rest_until_s
-        ):
-            position, n_tries = waiting.popleft()
-            under_way[asyncio.create_task(self._one(batch.requests[position], timeout_s))] = (position, n_tries)
-            self._n_under_way += 1
-
-    async def _one(self, request: Request, timeout_s: float) -> Verdict:
-        sent_in = self._limit.round
-        try:
-            reply = await self.client.post(request.route, request.body, timeout_s=timeout_s)
-        finally:
-            self._n_under_way -= 1
-        verdict = judge(reply, request.index)
-        if verdict.is_overload:
-            self._limit.overloaded(sent_in)
-        else:
-            self._limit.answered()
-        return verdict
-
-    def _take(
-        self, verdict: Verdict, position: int, n_tries: int, waiting: deque[tuple[int, int]], answers: Answers
-    ) -> None:
-        """Keep an outcome; or let everybody rest and ask again, where the server is only busy."""
-        rest_s = retry_delay_s(attempt=n_tries, retry_after_s=verdict.retry_after_s)
-        if not verdict.may_ask_again or n_tries >= MOST_TRIES or rest_s > LONGEST_REST_S:
-            answers[position] = verdict.outcome
-            return
-        self._rest_until_s = max(self._rest_until_s, asyncio.get_running_loop().time() + rest_s)
-        waiting.append((position, n_tries + 1))
+        return Request(item.index, self._endpoint.removeprefix("/v1"), body)
 
 
 async def _made(server: UpstreamServer, key: str | None) -> UpstreamClient:
     return UpstreamClient(server, key=key)
-
-
-async def _some_done(under_way: Mapping[asyncio.Task[Verdict], object]) -> set[asyncio.Task[Verdict]]:
-    if not under_way:
-        await asyncio.sleep(LOOK_S)
-        return set()
-    done, _ = await asyncio.wait(under_way, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
-    return done
-
-
-async def _given_up(under_way: Mapping[asyncio.Task[Verdict], object]) -> None:
-    for task in under_way:
-        task.cancel()
-    await asyncio.gather(*under_way, return_exceptions=True)
-
-
-def _stops_job(outcome: ItemOutcome) -> bool:
-    return isinstance(outcome, ItemFailed) and outcome.stops_job
 
 
 def _named(outcome: ItemOutcome, alias: str) -> ItemOutcome:

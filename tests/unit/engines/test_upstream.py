@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -116,7 +117,7 @@ def test_an_item_that_takes_longer_than_it_may_fails_alone(slow: Said) -> None:
 def test_a_server_that_is_not_there_fails_its_items_as_unavailable(
     free_tcp_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upstream_engine, "MOST_TRIES", 2)
+    monkeypatch.setattr(upstream_engine, "PATIENT", replace(upstream_engine.PATIENT, most_tries=2))
     upstream = ScriptedUpstream(f"http://127.0.0.1:{free_tcp_port}/v1", completion)
     with engine_at(upstream) as engine:
         (outcome,) = run(engine, [chat("x")])
