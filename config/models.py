@@ -18,7 +18,16 @@ Value = TypeVar("Value")
 
 ENGINES_WITH_FILES = frozenset({"sentence_transformers", "transformers", "cross_encoder", "sequence_classifier"})
 UPSTREAM = "upstream"
-ENGINES = ENGINES_WITH_FILES | {UPSTREAM, "echo"}
+ENDPOINTS_OF = {
+    "sentence_transformers": {"/v1/embeddings"},
+    "transformers": {"/v1/chat/completions", "/v1/completions"},
+    "cross_encoder": {"/v1/rerank"},
+    "sequence_classifier": {"/v1/classify"},
+    UPSTREAM: {"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/rerank", "/v1/classify"},
+    "echo": {"/v1/echo"},
+}
+"""What each engine can answer."""
+ENGINES = frozenset(ENDPOINTS_OF)
 MAX_CONCURRENCY = 64
 REQUEST_TIMEOUT_S = 600.0
 _VARIABLE = re.compile(r"^[A-Z_][A-Z0-9_]*$")
@@ -143,6 +152,10 @@ def _check_references(spec: ModelSpec, *, at: str) -> None:
         raise ModelsFileError(f"{at}: assumed_tokens_per_second names {strangers}, which are none of `pools`")
     for version in spec.versions.values():
         _check_source(spec.engine, version, at=f"{at}, version {version.name}")
+    strange = sorted(set(spec.endpoints) - ENDPOINTS_OF[spec.engine])
+    if strange:
+        can = ", ".join(sorted(ENDPOINTS_OF[spec.engine]))
+        raise ModelsFileError(f"{at}: `endpoints` names {strange}; the engine {spec.engine} answers {can}")
 
 
 def _check_source(engine: str, version: ModelVersion, *, at: str) -> None:

@@ -6,7 +6,8 @@ environment, so ``load_settings()`` finds it. For tests that are the process.
 ``stack``: everything, in another folder. For tests that are the client.
 
 While developing, keep both running: ``NIGHTSHIFT_TEST_SERVERS_HOME`` and ``NIGHTSHIFT_TEST_HOME`` name folders of
-stacks that were started before (``NIGHTSHIFT_HOME=/tmp/s make up``); those are used and left running.
+stacks that were started before (``NIGHTSHIFT_HOME=/tmp/s make up``); those are used and left running. The whole stack
+must serve the tiny models: first ``export NIGHTSHIFT_MODELS_FILE=$(.venv/bin/python tests/tiny_models.py /tmp/tiny)``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import pytest
 from nightshift_local.home import Home
 from nightshift_local.stack import Stack
 from running_stack import RunningStack
+from tiny_models import make_tiny_models
 
 TESTS_OF_THE_STACK = Path(__file__).parent / "e2e"
 
@@ -68,10 +70,13 @@ def servers() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def running_stack() -> Iterator[RunningStack]:
-    """The whole stack."""
-    with _private_stack("NIGHTSHIFT_TEST_HOME", servers_only=False) as stack:
-        yield RunningStack(stack)
+def running_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """The whole stack, which serves the tiny models beside the default ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "NIGHTSHIFT_TEST_HOME" not in os.environ:
+            patch.setenv("NIGHTSHIFT_MODELS_FILE", str(make_tiny_models(tmp_path_factory.mktemp("tiny-models"))))
+        with _private_stack("NIGHTSHIFT_TEST_HOME", servers_only=False) as stack:
+            yield RunningStack(stack)
 
 
 @pytest.fixture

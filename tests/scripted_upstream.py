@@ -36,6 +36,7 @@ class ScriptedUpstream:
     url: str
     answer: Callable[[Request], Said]
     requests: list[Request] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
     most_at_once: int = 0
     _at_once: int = 0
@@ -47,10 +48,11 @@ class ScriptedUpstream:
         return UpstreamServer(base_url=self.url, model="upstream-name", **values)
 
     @contextmanager
-    def counted(self, request: Request, key: str | None) -> Iterator[None]:
+    def counted(self, request: Request, path: str, key: str | None) -> Iterator[None]:
         """Note a request while it is being answered."""
         with self._lock:
             self.requests.append(request)
+            self.paths.append(path)
             self.keys.append(key)
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
@@ -100,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         upstream: ScriptedUpstream = self.server.upstream  # type: ignore[attr-defined]
         request = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        with upstream.counted(request, self.headers.get("authorization")):
+        with upstream.counted(request, self.path, self.headers.get("authorization")):
             said = upstream.answer(request)
             time.sleep(said.delay_s)
         self._send(said)

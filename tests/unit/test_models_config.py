@@ -93,6 +93,8 @@ def test_an_upstream_model_says_where_it_is_and_what_it_is_called_there(tmp_path
         ({**_upstream(), "versions": {"v1": {}}}, "`base_url` and `upstream_model`"),
         ({**_upstream(), "engine": "echo"}, "`base_url` is for the engine upstream"),
         ({**_shipped_echo(), "engine": "transformers"}, "`path`"),
+        ({**_shipped_echo(), "endpoints": ["/v1/embeddings"]}, "the engine echo answers /v1/echo"),
+        ({**_upstream(), "endpoints": ["/v1/chat"]}, "`endpoints`"),
     ],
 )
 def test_where_a_model_is_found_must_fit_its_engine(tmp_path: Path, entry: dict[str, Any], named: str) -> None:
@@ -132,4 +134,5 @@ def test_the_entries_that_the_documentation_shows_can_be_used(tmp_path: Path) ->
     assert entries
     file = tmp_path / "models.yaml"
     file.write_text("models:\n" + "".join(entries), encoding="utf-8")
-    assert [spec.engine for spec in load_models(file).values()] == ["sentence_transformers", "upstream"]
+    engines = [spec.engine for spec in load_models(file).values()]
+    assert engines == ["sentence_transformers", "cross_encoder", "sequence_classifier", "transformers", "upstream"]

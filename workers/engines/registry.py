@@ -105,19 +105,34 @@ def _load(spec: ModelSpec, version: ModelVersion, *, device: str, pass_sizes: Pa
     if version.upstream is not None:
         return UpstreamEngine(spec.alias, version.upstream, key=_upstream_key(spec, version.upstream))
     try:
-        # torch takes a second to import, and a worker that only echoes never needs it.
-        from workers.engines.sentence_transformers import SentenceTransformersEngine  # noqa: PLC0415
-
-        engine = SentenceTransformersEngine(spec, version, device=device)
-        engine.settle_pass_size(pass_sizes)
+        return _with_files(spec, version, device=device, pass_sizes=pass_sizes)
     except NightshiftError:
         raise
     except Exception as error:
         what = f"{type(error).__name__}: {error}"
         message = f"{spec.alias}, version {version.name}, cannot be loaded on {device}: {what}; check the models file"
         raise ModelUnloadable(message) from error
-    else:
-        return engine
+
+
+def _with_files(spec: ModelSpec, version: ModelVersion, *, device: str, pass_sizes: PassSizes) -> AnyEngine:
+    """Load weights. torch takes a second to import, and a worker that has none never needs it."""
+    if spec.engine == "transformers":
+        from workers.engines.transformers import TransformersEngine  # noqa: PLC0415
+
+        return TransformersEngine(spec, version, device=device)
+    if spec.engine == "cross_encoder":
+        from workers.engines.cross_encoder import CrossEncoderEngine  # noqa: PLC0415
+
+        return CrossEncoderEngine(spec, version, device=device)
+    if spec.engine == "sequence_classifier":
+        from workers.engines.sequence_classifier import SequenceClassifierEngine  # noqa: PLC0415
+
+        return SequenceClassifierEngine(spec, version, device=device)
+    from workers.engines.sentence_transformers import SentenceTransformersEngine  # noqa: PLC0415
+
+    engine = SentenceTransformersEngine(spec, version, device=device)
+    engine.settle_pass_size(pass_sizes)
+    return engine
 
 
 def _upstream_key(spec: ModelSpec, server: UpstreamServer) -> str | None:

@@ -23,6 +23,8 @@ class TokenBatch:
     positions: Sequence[int]
     """For each row the position of its item in the window."""
     token_ids: Sequence[Sequence[int]]
+    second_from: Sequence[int] | None = None
+    """For each row where its second text begins; None where rows hold one text."""
 
     @property
     def n_tokens(self) -> int:
@@ -37,7 +39,8 @@ class TokenBatch:
         return self._part(slice(None, middle)), self._part(slice(middle, None))
 
     def _part(self, part: slice) -> Self:
-        return type(self)(rows=self.rows[part], positions=self.positions[part], token_ids=self.token_ids[part])
+        second_from = None if self.second_from is None else self.second_from[part]
+        return type(self)(self.rows[part], self.positions[part], self.token_ids[part], second_from)
 
     def padded(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Token ids and attention mask, both int64 (n, t); padding is id 0 and masked out."""
@@ -49,9 +52,20 @@ class TokenBatch:
             mask[number, : len(row)] = 1
         return ids, mask
 
+    def segments(self) -> NDArray[np.int64]:
+        """Int64 (n, t): 1 where a row's second text stands, else 0."""
+        segments = np.zeros((len(self.rows), len(self.token_ids[0])), dtype=np.int64)
+        for number, (row, begin) in enumerate(zip(self.token_ids, self.second_from or (), strict=False)):
+            segments[number, begin : len(row)] = 1
+        return segments
+
 
 def cut_by_budget(
-    token_ids: Sequence[Sequence[int]], positions: Sequence[int], *, tokens_per_pass: int
+    token_ids: Sequence[Sequence[int]],
+    positions: Sequence[int],
+    *,
+    tokens_per_pass: int,
+    second_from: Sequence[int] | None = None,
 ) -> list[TokenBatch]:
     """Cut all rows into batches with n * t <= ``tokens_per_pass``, longest rows first.
 
@@ -60,18 +74,29 @@ def cut_by_budget(
     Args:
         token_ids: one row per input, none longer than ``tokens_per_pass``.
         positions: for each row the position of its item in the window.
+        second_from: for each row where its second text begins; None where rows hold one text.
     """
-    order = sorted(range(len(token_ids)), key=lambda row: len(token_ids[row]), reverse=True)
+    runs = runs_by_budget([len(row) for row in token_ids], budget=tokens_per_pass)
     return [
-        TokenBatch(rows=rows, positions=[positions[row] for row in rows], token_ids=[token_ids[row] for row in rows])
-        for rows in _runs(order, token_ids, tokens_per_pass)
+        TokenBatch(
+            rows=rows,
+            positions=[positions[row] for row in rows],
+            token_ids=[token_ids[row] for row in rows],
+            second_from=None if second_from is None else [second_from[row] for row in rows],
+        )
+        for rows in runs
     ]
 
 
-def _runs(order: Sequence[int], token_ids: Sequence[Sequence[int]], tokens_per_pass: int) -> Iterator[Sequence[int]]:
+def runs_by_budget(sizes: Sequence[int], *, budget: int, most_rows: int | None = None) -> Iterator[Sequence[int]]:
+    """Put rows of like size together: row numbers, largest first, with n * the largest size <= ``budget``.
+
+    A row above the budget stands alone.
+    """
+    order = sorted(range(len(sizes)), key=lambda row: sizes[row], reverse=True)
     start = 0
     while start < len(order):
-        longest = len(token_ids[order[start]])
-        end = start + max(1, tokens_per_pass // longest)
+        n_rows = max(1, budget // sizes[order[start]])
+        end = start + (n_rows if most_rows is None else min(n_rows, most_rows))
         yield order[start:end]
         start = end

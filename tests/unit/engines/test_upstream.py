@@ -169,6 +169,42 @@ def forwarded_until(engine: AnyEngine, bodies: list[dict[str, Any]], stopping: t
     return list(runner.finish(runner.forward(engine.prepare(items_of(bodies)))))
 
 
+def test_each_route_is_asked_where_the_server_has_it_and_needs_its_own_field() -> None:
+    with scripted_upstream(lambda _: Said(body={"object": "list"})) as upstream, engine_at(upstream) as engine:
+        for endpoint, field in upstream_engine.REQUIRED.items():
+            served = engine.serving(endpoint)
+            assert answer(run(served, [{field: "x"}])[0]) == {"object": "list", "model": "our-name"}
+            assert failure(run(served, [{"other": "x"}])[0]).message.startswith(f"'{field}'")
+    assert upstream.paths == list(upstream_engine.REQUIRED)
+
+
+def test_a_request_that_somebody_waits_for_passes_what_a_job_has_waiting() -> None:
+    def slow(request: Request) -> Said:
+        return replace(completion(request), delay_s=0.2)
+
+    with scripted_upstream(slow) as upstream, engine_at(upstream, max_concurrency=8) as engine:
+        batch = threading.Thread(target=run, args=(engine, [chat(f"item {n}") for n in range(30)]))
+        batch.start()
+        while not upstream.requests:
+            time.sleep(0.01)
+        started_s = time.monotonic()
+        (outcome,) = run(engine.urgent(), [chat("somebody waits")])
+        took_s = time.monotonic() - started_s
+        n_before = len(upstream.requests)
+        batch.join()
+    assert answer(outcome)["object"] == "chat.completion"
+    assert n_before < 25, "the batch was through before"
+    assert took_s < 1.0
+
+
+def test_a_busy_server_is_not_asked_for_long_while_somebody_waits() -> None:
+    with scripted_upstream(lambda _: error(429, "busy", retry_after="7")) as upstream, engine_at(upstream) as engine:
+        (outcome,) = run(engine.urgent(), [chat("x")])
+    assert failure(outcome).code == ItemErrorCode.RATE_LIMITED
+    assert failure(outcome).retry_after_s == 7
+    assert len(upstream.requests) == 1
+
+
 def test_the_limit_grows_by_one_a_round_and_halves_once_for_those_that_fail_together() -> None:
     limit = AdaptiveLimit(most=8)
     for _ in range(100):
