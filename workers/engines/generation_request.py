@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,6 +10,7 @@ from typing import Any, Literal
 import orjson
 
 from app.domain.items import ItemErrorCode
+from workers.engines.answer_stamp import answer_stamp
 from workers.engines.base import BadItem, invalid
 
 MAX_STOPS = 16
@@ -156,9 +155,8 @@ def generation_response(
     is_chat = request.messages is not None
     n_tokens = sum(answer.n_tokens for answer in answers)
     document = {
-        "id": f"{'chatcmpl' if is_chat else 'cmpl'}-{uuid.uuid4().hex}",
+        **answer_stamp("chatcmpl" if is_chat else "cmpl"),
         "object": "chat.completion" if is_chat else "text_completion",
-        "created": int(time.time()),
         "model": model,
         "choices": [_choice(index, answer, is_chat=is_chat) for index, answer in enumerate(answers)],
         "usage": {

@@ -6,8 +6,6 @@ scores beside it.
 
 from __future__ import annotations
 
-import time
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import orjson
 
 from app.domain.items import ItemErrorCode
+from workers.engines.answer_stamp import answer_stamp
 from workers.engines.base import BadItem, invalid, required_input
 
 MAX_TEXTS = 2048
@@ -87,9 +86,8 @@ def rerank_response(request: RerankRequest, scores: Sequence[float], *, model: s
     """
     order = sorted(range(len(scores)), key=lambda place: scores[place], reverse=True)
     document = {
-        "id": f"rerank-{uuid.uuid4().hex}",
+        **answer_stamp("rerank"),
         "object": "rerank",
-        "created": int(time.time()),
         "model": model,
         "results": [_ranked(request, place, scores[place]) for place in order[: request.top_n]],
         "usage": _usage(n_tokens),
@@ -104,9 +102,8 @@ def classify_response(scores: Sequence[Sequence[float]], labels: Sequence[str], 
         scores: of each text one for each label.
     """
     document = {
-        "id": f"classify-{uuid.uuid4().hex}",
+        **answer_stamp("classify"),
         "object": "list",
-        "created": int(time.time()),
         "model": model,
         "data": [_classified(index, of_text, labels) for index, of_text in enumerate(scores)],
         "usage": _usage(n_tokens),
