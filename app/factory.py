@@ -16,6 +16,7 @@ from app.api import (
     error_handlers,
     health,
     openapi,
+    paths,
     rate_limits,
     request_ids,
     request_metrics,
@@ -63,6 +64,7 @@ def create_app(wiring: Wiring) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = wiring.settings.max_inline_bytes
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # a custom_id may hold two in a row
+    app.url_map.converters[paths.TEXT] = paths.AnyText
     context.install(app, context.ApiContext(wiring, KombuSyncLane(wiring.settings)))
     request_ids.install(app)
     request_metrics.install(app)

@@ -14,7 +14,7 @@ def job_id_of(text: str) -> str:
     """
     job_id = job_id_from(text)
     if job_id is None:
-        raise NotFound(f"there is no job {text[:80]!r}")
+        raise NotFound(f"there is no job {text[:80]!r}", param="id")
     return job_id
 
 

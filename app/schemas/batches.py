@@ -14,6 +14,7 @@ from app.schemas.files import LONGEST_LIFE_S, SHORTEST_LIFE_S
 from app.schemas.jobs import (
     DEFAULT_PAGE,
     MAX_JOBS_PAGE,
+    WINDOW_DOC,
     LineProblemSchema,
     SteeringSchema,
     StrictInteger,
@@ -52,6 +53,18 @@ class OutputExpirySchema(RequestSchema):
     seconds = StrictInteger(required=True, validate=validate.Range(min=SHORTEST_LIFE_S, max=LONGEST_LIFE_S))
 
 
+class BatchSteeringSchema(SteeringSchema):
+    """Fields of a native job. One that the batch has as well takes its place: the SDK's types allow only ``"24h"``."""
+
+    completion_window = Text(metadata={"description": WINDOW_DOC})
+    output_expires_after = StrictInteger(
+        attribute="output_expires_after_s",
+        validate=validate.Range(min=SHORTEST_LIFE_S, max=LONGEST_LIFE_S),
+        metadata={"description": "Seconds"},
+    )
+    metadata = Metadata()
+
+
 class BatchRequestSchema(RequestSchema):
     """A batch to run."""
 
@@ -61,22 +74,21 @@ class BatchRequestSchema(RequestSchema):
     metadata = Metadata(load_default=dict, allow_none=True)
     output_expires_after = fields.Nested(OutputExpirySchema, allow_none=True, load_default=None)
     nightshift = fields.Nested(
-        SteeringSchema,
-        load_default=lambda: SteeringSchema().load({}),
+        BatchSteeringSchema,
+        load_default=lambda: BatchSteeringSchema().load({}),
         metadata={"description": "Fields of a native job; the SDK sends them by `extra_body`"},
     )
 
     @post_load
     def make(self, data: dict[str, Any], **_kwargs: Any) -> JobRequest:
         """Make the request of what was loaded."""
-        expiry = data.pop("output_expires_after")
-        return JobRequest(
-            dialect=Dialect.OPENAI,
-            output_expires_after_s=expiry["seconds"] if expiry else None,
-            metadata=data.pop("metadata") or {},
-            **data.pop("nightshift"),
+        expiry, steering = data.pop("output_expires_after"), data.pop("nightshift")
+        asked = {
             **data,
-        )
+            "output_expires_after_s": expiry["seconds"] if expiry else None,
+            "metadata": data["metadata"] or {},
+        }
+        return JobRequest(dialect=Dialect.OPENAI, **{**asked, **steering})
 
 
 class RequestCountsSchema(Schema):

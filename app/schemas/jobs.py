@@ -21,7 +21,7 @@ MAX_JOBS_PAGE = 100
 DEFAULT_PAGE = 20
 MAX_NAME_CHARS = 256
 _EXAMPLE_ID = "job_0199a0c27d4e0123456789abcdef0123"
-_WINDOW_DOC = "`60s` to `7d`: an amount and one of s, m, h, d"
+WINDOW_DOC = "`60s` to `7d`: an amount and one of s, m, h, d"
 _INPUTS = ("input", "inputs", "input_file_id")
 _ITEM_FIELDS = {"custom_id", "body"}
 
@@ -117,7 +117,7 @@ class JobRequestSchema(SteeringSchema):
     )
     input_file_id = Text(metadata={"description": "A JSONL file uploaded with the purpose `batch`"})
     endpoint = Text(required=True, metadata={"example": "/v1/embeddings"})
-    completion_window = Text(load_default="24h", metadata={"description": _WINDOW_DOC})
+    completion_window = Text(load_default="24h", metadata={"description": WINDOW_DOC})
     output_expires_after = StrictInteger(
         allow_none=True, load_default=None, validate=validate.Range(min=SHORTEST_LIFE_S, max=LONGEST_LIFE_S)
     )
@@ -149,7 +149,7 @@ class JobPatchSchema(RequestSchema):
     """What may be changed of a live job, at least one; fields that are absent stay."""
 
     priority = fields.Enum(Priority, by_value=True)
-    completion_window = Text(metadata={"description": _WINDOW_DOC + "; counts from `created_at`"})
+    completion_window = Text(metadata={"description": WINDOW_DOC + "; counts from `created_at`"})
     metadata = Metadata(metadata={"description": "Takes the place of all pairs the job has"})
 
     @post_load
@@ -278,6 +278,8 @@ def links_of(job_id: str) -> dict[str, str]:
         "results": f"{own}/results",
         "manifest": f"{own}/manifest",
         "cancel": f"{own}/cancel",
+        "pause": f"{own}/pause",
+        "resume": f"{own}/resume",
         "retry": f"{own}/retry",
         "openai_batch": batch,
     }

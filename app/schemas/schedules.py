@@ -207,13 +207,22 @@ class RunSchema(Schema):
 
 
 class RunListSchema(Schema):
-    """Runs, newest first."""
+    """A page of runs, newest first."""
 
     object = fields.Constant("list", metadata={"enum": ["list"]})
-    data = fields.List(fields.Nested(RunSchema), required=True)
+    data = fields.List(fields.Nested(RunSchema), attribute="items", required=True)
+    has_more = fields.Boolean(required=True)
+    first_id = fields.Function(
+        lambda page: page.items[0].run.id if page.items else None, metadata={"type": "string", "nullable": True}
+    )
+    last_id = fields.Function(
+        lambda page: page.items[-1].run.id if page.items else None, metadata={"type": "string", "nullable": True}
+    )
 
 
 class RunListQuerySchema(RequestSchema):
-    """How many runs."""
+    """How to walk the list of runs."""
+
+    after = Text(load_default=None, metadata={"description": "Id of the last run of the page before"})
 
     limit = fields.Integer(load_default=DEFAULT_PAGE, validate=validate.Range(min=1, max=MAX_PAGE))

@@ -29,14 +29,14 @@ def find_result(*, wiring: Wiring, tenant_id: str, job_id: str, custom_id: str) 
         stored = Parts(connection)
         check_not_expired(stored, job)
         parts = stored.list(tenant_id, job.id)
-    found = _search(wiring.storage, parts, custom_id)
+    found = search_parts(wiring.storage, parts, custom_id)
     if found is None:
-        raise NotFound(f"job {job.id} has no result of an item {custom_id[:80]!r} yet")
+        raise NotFound(f"job {job.id} has no result of an item {custom_id[:80]!r} yet", param="custom_id")
     line, outcome = found
     return to_native(line, outcome=outcome, context=line_context(job))
 
 
-def _search(storage: ObjectStore, parts: Iterable[ResultPart], custom_id: str) -> tuple[bytes, str] | None:
+def search_parts(storage: ObjectStore, parts: Iterable[ResultPart], custom_id: str) -> tuple[bytes, str] | None:
     """The stored line of an item and its outcome; lines that cannot be it are not parsed."""
     needle = orjson.dumps(custom_id)
     for part in parts:

@@ -8,21 +8,24 @@ from sqlalchemy import Connection
 
 from app.db.repositories.outcomes import EMPTY_TALLY, Outcomes
 from app.db.repositories.schedules import Schedules
+from app.domain.pages import Page, page_of
 from app.domain.schedules import COMPARED_RUNS, RunReport, ScheduleRun, drift_warnings, total_of
 from app.wiring import Wiring
 
 
-def list_schedule_runs(*, wiring: Wiring, tenant_id: str, schedule_id: str, limit: int) -> list[RunReport]:
-    """The newest runs, newest first.
+def list_schedule_runs(
+    *, wiring: Wiring, tenant_id: str, schedule_id: str, limit: int, after: str | None = None
+) -> Page[RunReport]:
+    """Runs newest first, behind the run ``after``.
 
     Raises:
-        NotFound: no such schedule.
+        NotFound: no such schedule, or no run ``after``.
     """
     with wiring.database.begin() as connection:
         schedules = Schedules(connection)
         schedules.get(tenant_id, schedule_id)
-        runs = schedules.runs(tenant_id, schedule_id, limit=limit + COMPARED_RUNS)
-        return report_runs(connection, runs)[:limit]
+        runs = schedules.runs(tenant_id, schedule_id, limit=limit + COMPARED_RUNS, after=after)
+        return page_of(report_runs(connection, runs), limit)
 
 
 def report_runs(connection: Connection, runs: Sequence[ScheduleRun]) -> list[RunReport]:

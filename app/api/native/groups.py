@@ -27,6 +27,7 @@ from app.schemas.groups import GroupListQuerySchema, GroupListSchema, GroupSchem
 from app.schemas.results import GroupManifestSchema, GroupResultsQuerySchema, ResultLineSchema
 from app.schemas.retries import RetryRequestSchema
 from app.services.answer_once import Once
+from app.services.find_group_result import find_group_result
 from app.services.list_groups import list_groups
 from app.services.order_group import order_group
 from app.services.read_group_results import read_group_results
@@ -129,6 +130,20 @@ def get_group_results(query: dict[str, Any], group_id: str) -> Response:
         limit=query["limit"],
     )
     return answer_with(results, wiring.storage, from_start=query["after"] == GroupCursor())
+
+
+@blueprint.route("/<group_id>/results/<text:custom_id>", methods=["GET"])
+@blueprint.refuses(NotFound, StorageUnavailable)
+@blueprint.response(200, ResultLineSchema)
+def get_group_result(group_id: str, custom_id: str) -> Response:
+    """Read the result of one item of a group.
+
+    As soon as it has one, whatever the jobs in front of its own do.
+    """
+    line = find_group_result(
+        wiring=context.wiring(), tenant_id=context.tenant_id(), group_id=group_id, custom_id=custom_id
+    )
+    return Response(line, mimetype="application/json")
 
 
 @blueprint.route("/<group_id>/manifest", methods=["GET"])

@@ -57,11 +57,14 @@ def get_results(query: dict[str, Any], job_id: str) -> Response:
     return answer_with(results, wiring.storage, from_start=query["after"] == Cursor())
 
 
-@blueprint.route("/<job_id>/results/<path:custom_id>", methods=["GET"])
+@blueprint.route("/<job_id>/results/<text:custom_id>", methods=["GET"])
 @blueprint.refuses(NotFound, StorageUnavailable)
 @blueprint.response(200, ResultLineSchema)
 def get_result(job_id: str, custom_id: str) -> Response:
-    """Read the result of one item."""
+    """Read the result of one item.
+
+    A `custom_id` with a slash may be sent as it is or quoted.
+    """
     line = find_result(
         wiring=context.wiring(), tenant_id=context.tenant_id(), job_id=job_id_of(job_id), custom_id=custom_id
     )

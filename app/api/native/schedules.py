@@ -108,8 +108,7 @@ def post_run(schedule_id: str, *, once: Once[RunReport] | None) -> RunReport:
 @blueprint.arguments(RunListQuerySchema, location="query")
 @blueprint.refuses(NotFound)
 @blueprint.response(200, RunListSchema)
-def get_runs(query: dict[str, Any], schedule_id: str) -> dict[str, list[RunReport]]:
-    """List a schedule's runs with their outcome mix."""
+def get_runs(query: dict[str, Any], schedule_id: str) -> Page[RunReport]:
+    """List a schedule's runs with their outcome mix, newest first."""
     tenant_id = context.tenant_id()
-    runs = list_schedule_runs(wiring=context.wiring(), tenant_id=tenant_id, schedule_id=schedule_id, **query)
-    return {"data": runs}
+    return list_schedule_runs(wiring=context.wiring(), tenant_id=tenant_id, schedule_id=schedule_id, **query)

@@ -147,5 +147,5 @@ def _is_there() -> ColumnElement[bool]:
     return and_(files.c.deleted_at.is_(None), or_(files.c.expires_at.is_(None), files.c.expires_at > func.now()))
 
 
-def _not_found(file_id: str, *, param: str | None = None) -> NotFound:
+def _not_found(file_id: str, *, param: str = "id") -> NotFound:
     return NotFound(f"there is no file {file_id[:80]!r}", param=param)

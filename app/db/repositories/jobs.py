@@ -65,13 +65,14 @@ class Jobs:
         """Add a job of a group, with the group's deadline."""
         return self._insert({"deadline_at": deadline_at, **values})
 
-    def get(self, tenant_id: str, job_id: str) -> Job:
+    def get(self, tenant_id: str, job_id: str, *, param: str = "id") -> Job:
         """One job of a tenant.
 
         Raises:
-            NotFound: no such job, or another tenant's.
+            NotFound: no such job, or another tenant's; ``param`` is where its id came from.
         """
-        return self._one(select(*_FIELDS).where(jobs.c.id == job_id, jobs.c.tenant_id == tenant_id), job_id)
+        query = select(*_FIELDS).where(jobs.c.id == job_id, jobs.c.tenant_id == tenant_id)
+        return self._one(query, job_id, param=param)
 
     def get_any(self, job_id: str) -> Job:
         """One job whoever owns it; for processes that act on ids from our own messages."""
@@ -82,10 +83,14 @@ class Jobs:
         return self._one(select(*_FIELDS).where(jobs.c.id == job_id).with_for_update(), job_id)
 
     def list(self, tenant_id: str, *, limit: int, after: str | None, filters: JobFilters) -> list[Job]:
-        """A tenant's jobs, newest first, behind the job ``after``."""
+        """A tenant's jobs, newest first, behind the job ``after``.
+
+        Raises:
+            NotFound: there is no job ``after``.
+        """
         query = select(*_FIELDS).where(jobs.c.tenant_id == tenant_id, *_conditions(filters))
         if after is not None:
-            cursor = self.get(tenant_id, after)
+            cursor = self.get(tenant_id, after, param="after")
             query = query.where(tuple_(jobs.c.created_at, jobs.c.id) < (cursor.created_at, cursor.id))
         query = query.order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit)
         return [_job(row) for row in self._connection.execute(query).mappings()]
@@ -217,10 +222,10 @@ class Jobs:
             StoredBytes(self._connection).add(job.tenant_id, job.input_size_bytes)
         return job
 
-    def _one(self, query: Select[Any], job_id: str) -> Job:
+    def _one(self, query: Select[Any], job_id: str, *, param: str = "id") -> Job:
         row = self._connection.execute(query).mappings().one_or_none()
         if row is None:
-            raise NotFound(f"There is no job {job_id[:80]!r}.", param="id")
+            raise NotFound(f"There is no job {job_id[:80]!r}.", param=param)
         return _job(row)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, and_, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, Table, and_, func, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 
 from app.db.tables import jobs, schedule_runs, schedules
@@ -49,12 +49,17 @@ class Schedules:
         return _schedule(row)
 
     def list(self, tenant_id: str, *, limit: int, after: str | None = None) -> Page[Schedule]:
-        """A tenant's schedules, newest first."""
+        """A tenant's schedules, newest first.
+
+        Args:
+            after: id of the last schedule of the page before; one that was deleted since still marks its place.
+        Raises:
+            NotFound: the tenant never had a schedule ``after``.
+        """
         query = select(*_FIELDS).where(schedules.c.tenant_id == tenant_id, schedules.c.deleted_at.is_(None))
         place = tuple_(schedules.c.created_at, schedules.c.id)
         if after is not None:
-            mark = self.get(tenant_id, after)
-            query = query.where(place < (mark.created_at, mark.id))
+            query = query.where(place < self._mark(schedules, tenant_id, after))
         query = query.order_by(schedules.c.created_at.desc(), schedules.c.id.desc()).limit(limit + 1)
         return page_of([_schedule(row) for row in self._connection.execute(query).mappings()], limit)
 
@@ -119,14 +124,19 @@ class Schedules:
         statement = schedule_runs.update().where(schedule_runs.c.schedule_id == schedule_id, _is_open())
         self._connection.execute(statement.values(problem=problem))
 
-    def runs(self, tenant_id: str, schedule_id: str, *, limit: int) -> Sequence[ScheduleRun]:
-        """A schedule's runs, newest first."""
-        query = (
-            select(*_RUN_FIELDS)
-            .where(schedule_runs.c.tenant_id == tenant_id, schedule_runs.c.schedule_id == schedule_id)
-            .order_by(schedule_runs.c.created_at.desc(), schedule_runs.c.id.desc())
-            .limit(limit)
+    def runs(self, tenant_id: str, schedule_id: str, *, limit: int, after: str | None = None) -> Sequence[ScheduleRun]:
+        """A schedule's runs, newest first, behind the run ``after``.
+
+        Raises:
+            NotFound: there is no run ``after``.
+        """
+        query = select(*_RUN_FIELDS).where(
+            schedule_runs.c.tenant_id == tenant_id, schedule_runs.c.schedule_id == schedule_id
         )
+        place = tuple_(schedule_runs.c.created_at, schedule_runs.c.id)
+        if after is not None:
+            query = query.where(place < self._mark(schedule_runs, tenant_id, after))
+        query = query.order_by(schedule_runs.c.created_at.desc(), schedule_runs.c.id.desc()).limit(limit)
         return [_run(row) for row in self._connection.execute(query).mappings()]
 
     def unrecorded_job(self, run: ScheduleRun, file_id: str) -> str | None:
@@ -148,6 +158,14 @@ class Schedules:
             jobs.c.id.in_(_recorded_jobs(schedule_id)),
         )
         return set(self._connection.execute(query).scalars())
+
+    def _mark(self, table: Table, tenant_id: str, after: str) -> tuple[Any, ...]:
+        """The place of a row in its list, whether or not it was deleted since."""
+        query = select(table.c.created_at, table.c.id).where(table.c.tenant_id == tenant_id, table.c.id == after)
+        row = None if "\0" in after else self._connection.execute(query).one_or_none()
+        if row is None:
+            raise NotFound(f"There is nothing {after[:80]!r} to continue behind.", param="after")
+        return tuple(row)
 
 
 def _recorded_jobs(schedule_id: str) -> Select[Any]:

@@ -92,7 +92,7 @@ class Uploads:
     def _one(self, query: Select[Any], upload_id: str) -> PartedUpload:
         row = None if "\0" in upload_id else self._connection.execute(query).mappings().one_or_none()
         if row is None:
-            raise NotFound(f"There is no upload {upload_id[:80]!r}.", param="upload_id")
+            raise NotFound(f"There is no upload {upload_id[:80]!r}.", param="id")
         return _upload(row)
 
 

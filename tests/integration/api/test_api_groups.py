@@ -121,7 +121,7 @@ def test_a_refused_group_says_which_lines(api: Api, small: Wiring) -> None:
 
 def test_a_group_of_nobody_and_of_somebody_else_is_not_found(api: Api, other: Api) -> None:
     group = submit(api, 4).json
-    for path in ("", "/results", "/manifest"):
+    for path in ("", "/results", "/results/0", "/manifest"):
         assert other.get(f"/v1/groups/{group['id']}{path}").status_code == 404
         assert api.get(f"/v1/groups/group_none%00{path}").status_code == 404
     for verb in ("cancel", "pause", "resume", "retry"):

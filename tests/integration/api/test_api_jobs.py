@@ -12,6 +12,7 @@ from app.factory import create_app
 from app.wiring import Wiring
 
 ECHO = {"endpoint": "/v1/echo", "model": "echo"}
+BATCH = {"input_file_id": "file-none", "endpoint": "/v1/echo", "completion_window": "24h"}
 LINE = b'{"custom_id": "a", "method": "POST", "url": "/v1/echo", "body": {"model": "echo", "input": "x"}}\n'
 
 
@@ -70,6 +71,17 @@ def test_a_batch_is_accepted_with_native_fields(api: Api) -> None:
     assert batch["metadata"] == {"k": "v"}
     assert batch["expires_at"] - batch["created_at"] == 86_400
     assert api.get(f"/v1/jobs/{batch['id']}").json["priority"] == "background"
+
+
+def test_what_stands_under_nightshift_takes_the_place_of_the_batchs_own(api: Api) -> None:
+    native = {"completion_window": "2h", "metadata": {"k": "native"}, "output_expires_after": 7200}
+    own = {"metadata": {"k": "own"}, "output_expires_after": {"anchor": "created_at", "seconds": 3600}}
+    batch = _batch(api, **own, nightshift=native)
+    assert (batch["completion_window"], batch["metadata"]) == ("2h", {"k": "native"})
+    assert batch["expires_at"] - batch["created_at"] == 7200
+    for wrong, param in (({"endpoint": "/v1/echo"}, "endpoint"), ({"output_expires_after": 1}, "output_expires_after")):
+        refused = api.post("/v1/batches", json={**BATCH, "nightshift": wrong})
+        assert (refused.status_code, refused.json["error"]["param"]) == (400, f"nightshift.{param}")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 import pytest
@@ -169,7 +170,16 @@ def test_a_finished_native_job_is_read_by_range(api: Api, native_job: FinishedJo
 def test_one_item_is_found_by_its_custom_id(api: Api, job: FinishedJob) -> None:
     found = api.get(f"/v1/jobs/{job.id}/results/item//4")
     assert (found.json["custom_id"], found.json["index"], found.json["status"]) == ("item//4", 4, "failed")
-    assert api.get(f"/v1/jobs/{job.id}/results/item").status_code == 404
+    missing = api.get(f"/v1/jobs/{job.id}/results/item")
+    assert (missing.status_code, missing.json["error"]["param"]) == (404, "custom_id")
+
+
+@pytest.mark.parametrize("custom_id", ["/a", "a/", "/", "//a//", "a\nb", "a\n", "a?b#c", "ä%2F b"])
+def test_an_item_is_found_whatever_its_custom_id_looks_like(api: Api, native_job: FinishedJob, custom_id: str) -> None:
+    outcome = ItemSucceeded(7, b"{}", input_tokens=0, output_tokens=0)
+    native_job._part(4, "succeeded", [succeeded_line(native_job.context, outcome, custom_id=custom_id, attempts=1)])
+    found = api.get(f"/v1/jobs/{native_job.id}/results/{quote(custom_id, safe='')}")
+    assert (found.status_code, found.json.get("custom_id")) == (200, custom_id)
 
 
 def test_the_manifest_tells_what_the_results_are(api: Api, job: FinishedJob) -> None:

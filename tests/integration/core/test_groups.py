@@ -28,8 +28,10 @@ from app.errors import (
 )
 from app.services.cancel_job import cancel_job
 from app.services.change_tenant import change_tenant
+from app.services.find_group_result import find_group_result
 from app.services.lead_group import MOST_ATTEMPTS, Led
 from app.services.order_group import order_group
+from app.services.pause_job import pause_job
 from app.services.read_group_results import GroupResults, read_group_results
 from app.services.retry_group import retry_group
 from app.services.retry_job import retry_job
@@ -112,6 +114,20 @@ def test_results_are_one_stream_in_the_order_of_the_input(core: CoreMachine) -> 
         cursor = results.next_cursor and GroupCursor.decode(results.next_cursor.encode())
         paged += page
     assert paged == lines
+
+
+def test_one_result_is_found_before_the_jobs_in_front_have_ended(core: CoreMachine) -> None:
+    group_id = submit(core, [good(str(n)) for n in range(15)])
+    core.lead(group_id)
+    first, *_, last = core.group(group_id).members
+    pause_job(wiring=core.wiring, tenant_id=core.tenant_id, job_id=first.id)
+    core.drive(last.id)
+    found = find_group_result(wiring=core.wiring, tenant_id=core.tenant_id, group_id=group_id, custom_id="14")
+    assert (orjson.loads(found)["custom_id"], orjson.loads(found)["index"]) == ("14", 14)
+    for unknown in ("0", "15"):
+        with pytest.raises(NotFound) as refusal:
+            find_group_result(wiring=core.wiring, tenant_id=core.tenant_id, group_id=group_id, custom_id=unknown)
+        assert refusal.value.param == "custom_id"
 
 
 def test_a_stream_that_grows_neither_skips_nor_repeats(core: CoreMachine) -> None:
