@@ -6,6 +6,7 @@ NightshiftError
 │   │   ├── InvalidJson            the body is not JSON
 │   │   ├── MissingParameter       a required value is absent
 │   │   ├── UnknownParameter       a field nobody knows
+│   │   ├── ReceiverRefused        an address to which no webhook may be sent
 │   │   └── ContextLengthExceeded  the input has more tokens than the model takes
 │   ├── NotAuthenticated           no key, an unknown key, a revoked key
 │   ├── NotPermitted               the key may not do this
@@ -15,9 +16,11 @@ NightshiftError
 │   ├── RequestTooLarge            above a documented size
 │   ├── StateConflict              the object is in a state that forbids it; asking again will not help
 │   │   └── NothingToRetry         the job has no item of the outcomes that are to run again
+│   ├── ReceiverUnreachable        the receiver of a test webhook gave no answer
 │   ├── Gone                       what this would work on was deleted or is past its life
 │   ├── QueueFull                  past the hard cap on unfinished jobs
 │   ├── StorageQuotaExceeded       the tenant stores as much as it may
+│   ├── TooManyListeners           as many listen to events as this process serves
 │   ├── RateLimited                more requests in a minute than the tenant may send
 │   ├── IdempotencyKeyReused       the key was sent before with another body
 │   ├── IdempotencyKeyInUse        a request with the same key is being answered
@@ -107,6 +110,12 @@ class UnknownParameter(InvalidRequest):
     code = "unknown_parameter"
 
 
+class ReceiverRefused(InvalidRequest):
+    """No webhook may be sent to this address: it is not public, not `https`, or on a port that is not allowed."""
+
+    code = "webhook_receiver_refused"
+
+
 class ContextLengthExceeded(InvalidRequest):
     """The input has more tokens than the model takes; shorten it."""
 
@@ -185,6 +194,12 @@ class NothingToRetry(StateConflict):
     code = "nothing_to_retry"
 
 
+class ReceiverUnreachable(RequestRefused):
+    """The receiver of a test webhook gave no answer; the message says how it failed."""
+
+    code = "webhook_receiver_unreachable"
+
+
 class Gone(RequestRefused):
     """What this would work on was deleted or is past its life; submit it as a new job."""
 
@@ -202,6 +217,13 @@ class RateLimited(RequestRefused):
     """More requests in a minute than the tenant may send; come back after ``retry_after_s``."""
 
     code = "rate_limit_exceeded"
+    retryable = True
+
+
+class TooManyListeners(RequestRefused):
+    """As many listen to events as this process serves; come back after ``retry_after_s``, or poll."""
+
+    code = "too_many_listeners"
     retryable = True
 
 

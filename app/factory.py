@@ -23,9 +23,10 @@ from app.api import (
     security_headers,
 )
 from app.api.blueprints import ApiBlueprint
+from app.api.event_lane import EventLane
 from app.api.json_provider import OrjsonProvider
-from app.api.native import groups, jobs, results, schedules, stats
-from app.api.openai import batches, completions, embeddings, files, models, scores, uploads
+from app.api.native import events, groups, jobs, results, schedules, stats, webhook_deliveries
+from app.api.openai import batches, completions, embeddings, files, models, scores, uploads, webhook_endpoints
 from app.broker.sync_client import KombuSyncLane
 from app.wiring import Wiring
 
@@ -33,6 +34,7 @@ BLUEPRINTS: Sequence[ApiBlueprint] = (
     jobs.blueprint,
     groups.blueprint,
     results.blueprint,
+    events.blueprint,
     files.blueprint,
     uploads.blueprint,
     batches.blueprint,
@@ -42,6 +44,9 @@ BLUEPRINTS: Sequence[ApiBlueprint] = (
     scores.blueprint,
     schedules.blueprint,
     stats.blueprint,
+    webhook_endpoints.blueprint,
+    webhook_endpoints.event_types_blueprint,
+    webhook_deliveries.blueprint,
     admin_keys.blueprint,
     admin_tenants.blueprint,
     admin_workers.blueprint,
@@ -65,7 +70,7 @@ def create_app(wiring: Wiring) -> Flask:
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False  # a custom_id may hold two in a row
     app.url_map.converters[paths.TEXT] = paths.AnyText
-    context.install(app, context.ApiContext(wiring, KombuSyncLane(wiring.settings)))
+    context.install(app, context.ApiContext(wiring, KombuSyncLane(wiring.settings), EventLane(wiring)))
     request_ids.install(app)
     request_metrics.install(app)
     error_handlers.install(app)

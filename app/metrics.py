@@ -27,6 +27,7 @@ from app.db.session import Database
 from app.errors import NightshiftError
 from app.fleet_metrics import FleetCollector
 from app.service_metrics import ServiceCollector
+from app.webhook_metrics import WebhookCollector
 from config.models import load_models
 from config.settings import Settings
 
@@ -228,6 +229,7 @@ def start_metrics_server(settings: Settings, database: Database) -> MetricsServe
     models = load_models(settings.models_file)
     registry.register(ServiceCollector(database, settings, models))
     registry.register(FleetCollector(settings, models, database))
+    registry.register(WebhookCollector(database))
     server = MetricsServer(registry, host=host, port=int(port))
     server.start()
     return server

@@ -177,6 +177,14 @@ class WorkPublisher(Protocol):
         """
         ...
 
+    def publish_webhook(self, delivery_id: str) -> None:
+        """Ask a webhook worker to send a delivery, and what else is due for its receiver.
+
+        Raises:
+            BrokerUnavailable: the message was not confirmed.
+        """
+        ...
+
     def publish_wave(self, job_id: str, grants: Sequence[Grant]) -> None:
         """Send the granted chunks of one job as one chord whose body is the job's ``finish_wave``.
 

@@ -11,6 +11,7 @@ from app.ports import DeathNotes, ItemRunner, ObjectStore
 from app.services.count_stats import KnownStats
 from app.services.explain_waiting import KnownOutlooks
 from app.storage.s3 import S3Store
+from app.webhooks.sender import WebhookSender
 from config.models import ModelSpec, load_models
 from config.settings import Settings, load_settings
 
@@ -23,6 +24,7 @@ class Wiring:
     models: Mapping[str, ModelSpec]
     database: Database
     storage: ObjectStore
+    webhook_sender: WebhookSender
     outlooks: KnownOutlooks = field(default_factory=KnownOutlooks)
     stats: KnownStats = field(default_factory=KnownStats)
 
@@ -39,6 +41,7 @@ def build_wiring(settings: Settings) -> Wiring:
         models=load_models(settings.models_file),
         database=database,
         storage=S3Store.from_settings(settings),
+        webhook_sender=WebhookSender.from_settings(settings),
     )
 
 

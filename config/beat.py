@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 TICK_SCHEDULES_S = 5
+TELL_PROGRESS_S = 10
 RECORD_DEAD_LETTERS_S = 30
 SUM_UP_WORK_S = 5 * 60
 SWEEP_EXPIRED_S = 15 * 60
@@ -20,6 +21,7 @@ def _every(seconds: int, task: str) -> dict[str, Any]:
 
 BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "tick-schedules": _every(TICK_SCHEDULES_S, "nightshift.tick_schedules"),
+    "tell-progress": _every(TELL_PROGRESS_S, "nightshift.tell_progress"),
     "record-dead-letters": _every(RECORD_DEAD_LETTERS_S, "nightshift.record_dead_letters"),
     "sum-up-work": _every(SUM_UP_WORK_S, "nightshift.sum_up_work"),
     "sweep-expired": _every(SWEEP_EXPIRED_S, "nightshift.sweep_expired"),

@@ -41,7 +41,7 @@ def _default(spec: dataclasses.Field[Any]) -> str:
     if isinstance(value, Path):
         value = _portable(value)
     if isinstance(value, tuple):
-        value = ",".join(value)
+        value = ",".join(map(str, value))
     return "empty" if value is None or value == "" else f"`{value}`"
 
 

@@ -13,6 +13,8 @@ from typing import Any
 from kombu import Exchange, Queue
 
 CONTROL_QUEUE = "control"
+# Apart from ``control``: a receiver of webhooks may take its time, a job that is to be finished may not wait for it.
+WEBHOOK_QUEUE = "webhooks"
 DEAD_LETTER_EXCHANGE = "nightshift.dead"
 DEAD_LETTER_QUEUE = "dead"
 SYNC_PREFIX = "sync."
@@ -20,7 +22,7 @@ WORK_EXCHANGE = Exchange("nightshift", type="direct", durable=True)
 
 POLICY_NAME = "nightshift-work"
 # Every queue that carries work; sync lanes and reply queues are left alone.
-POLICY_PATTERN = r"^(control|[a-z][a-z0-9]*\.[0-9]+)$"
+POLICY_PATTERN = r"^(control|webhooks|[a-z][a-z0-9]*\.[0-9]+)$"
 POLICY_DEFINITION: dict[str, Any] = {
     "dead-letter-exchange": DEAD_LETTER_EXCHANGE,
     "delivery-limit": 20,
@@ -60,7 +62,7 @@ def dead_letter_queue() -> Queue:
 
 def task_queues(device_queues: Sequence[str]) -> list[Queue]:
     """The queues Celery may publish to or consume from."""
-    return [work_queue(CONTROL_QUEUE), *(work_queue(name) for name in device_queues)]
+    return [work_queue(name) for name in (CONTROL_QUEUE, WEBHOOK_QUEUE, *device_queues)]
 
 
 def all_queues(device_queues: Sequence[str]) -> list[Queue]:

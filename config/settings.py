@@ -7,6 +7,7 @@ at boot and names the variable. ``docs/configuration.md`` is generated from the 
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import math
 import os
 import re
@@ -20,6 +21,10 @@ from typing import Any
 
 PREFIX = "NIGHTSHIFT_"
 _QUEUE_NAME = re.compile(r"[a-z][a-z0-9]*\.[0-9]{1,3}\Z")
+# Its last label holds a letter: what looks like an address must be one.
+_HOST_NAME = re.compile(
+    r"(?=.{1,253}\Z)([a-z0-9_]([a-z0-9_-]*[a-z0-9_])?\.)*(?=[a-z0-9-]*[a-z])[a-z0-9]([a-z0-9-]*[a-z0-9])?\Z"
+)
 
 
 class SettingsError(Exception):
@@ -84,6 +89,29 @@ def _positive(read: Callable[[str], Any]) -> Callable[[str], Any]:
         return number
 
     return read_positive
+
+
+def _ports(value: str) -> tuple[int, ...]:
+    ports = tuple(int(port) for port in value.split(",") if port.strip())
+    if not ports or any(not 0 < port < 65_536 for port in ports):
+        raise ValueError("expected ports like 443,8443")
+    return ports
+
+
+def _receivers(value: str) -> tuple[str, ...]:
+    names = tuple(name.strip().lower() for name in value.split(",") if name.strip())
+    for name in names:
+        if not _is_network(name) and not _HOST_NAME.match(name):
+            raise ValueError("expected networks and host names like 10.1.0.0/16,hooks.internal")
+    return names
+
+
+def _is_network(name: str) -> bool:
+    try:
+        ipaddress.ip_network(name)
+    except ValueError:
+        return False
+    return True
 
 
 _REQUIRED = object()
@@ -264,6 +292,30 @@ class Settings:
     )
     orphan_age_s: int = _variable(
         "Age at which an object that no row names is swept", default=86_400, read=_positive(_integer)
+    )
+
+    webhook_ports: tuple[int, ...] = _variable(
+        "Ports of public receivers of webhooks", default=(443, 8443), read=_ports
+    )
+    webhook_receivers: tuple[str, ...] = _variable(
+        "Private receivers that webhooks may reach, as networks and host names; plain `http` and any port are allowed "
+        "there. Empty: only `https` to public addresses",
+        default=(),
+        read=_receivers,
+    )
+    webhook_timeout_s: float = _variable(
+        "How long a receiver of a webhook may take, from the look-up of its name to its answer",
+        default=10.0,
+        read=_positive(_number),
+    )
+    webhook_patience_s: int = _variable(
+        "How long a webhook is tried again before it is given up", default=86_400, read=_positive(_integer)
+    )
+    webhook_progress_s: int = _variable(
+        "A job tells of its progress at most this often", default=60, read=_positive(_integer)
+    )
+    event_listeners: int = _variable(
+        "Listeners to server-sent events in each gunicorn process at most", default=500, read=_positive(_integer)
     )
 
     connect_timeout_s: float = _variable(

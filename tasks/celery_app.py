@@ -22,6 +22,7 @@ TASK_MODULES = (
     "tasks.hygiene",
     "tasks.nightly",
     "tasks.prepare",
+    "tasks.webhooks",
 )
 
 

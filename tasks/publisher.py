@@ -14,12 +14,13 @@ from redis.exceptions import RedisError
 
 from app.errors import BrokerUnavailable
 from app.ports import Grant
-from config.queues import CONTROL_QUEUE, work_queue
+from config.queues import CONTROL_QUEUE, WEBHOOK_QUEUE, work_queue
 from tasks.base import MESSAGE_VERSION
 from tasks.callbacks import finish_wave
 from tasks.chunks import run_chunk
 from tasks.groups import lead_group
 from tasks.prepare import prepare_job
+from tasks.webhooks import deliver_webhooks
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +44,13 @@ class CeleryPublisher:
         """See ``WorkPublisher.publish_lead``."""
         with _our_errors():
             lead_group.apply_async(kwargs={"group_id": group_id, "version": MESSAGE_VERSION}, queue=CONTROL_QUEUE)
+
+    def publish_webhook(self, delivery_id: str) -> None:
+        """See ``WorkPublisher.publish_webhook``."""
+        with _our_errors():
+            deliver_webhooks.apply_async(
+                kwargs={"delivery_id": delivery_id, "version": MESSAGE_VERSION}, queue=WEBHOOK_QUEUE
+            )
 
     def publish_wave(self, job_id: str, grants: Sequence[Grant]) -> None:
         """See ``WorkPublisher.publish_wave``."""

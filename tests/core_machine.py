@@ -59,6 +59,7 @@ class HeldMessages:
     waves: list[tuple[str, list[Grant]]] = field(default_factory=list)
     finishes: list[str] = field(default_factory=list)
     leads: list[str] = field(default_factory=list)
+    webhooks: list[str] = field(default_factory=list)
     loses_everything: bool = False
     fails: Callable[[], None] = lambda: None
 
@@ -69,6 +70,10 @@ class HeldMessages:
     def publish_lead(self, group_id: str) -> None:
         self.fails()
         self.leads.append(group_id)
+
+    def publish_webhook(self, delivery_id: str) -> None:
+        self.fails()
+        self.webhooks.append(delivery_id)
 
     def publish_wave(self, job_id: str, grants: Sequence[Grant]) -> None:
         self.fails()

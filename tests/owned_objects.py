@@ -19,6 +19,7 @@ _LINE = (
 )
 _MORE_THAN_A_JOB_TAKES = 50_001
 _ANNOUNCED = {"bytes": 10, "filename": f"{MARK}.jsonl", "mime_type": "application/jsonl", "purpose": "batch"}
+_ENDPOINT = {"name": MARK, "url": f"http://127.0.0.1:9/{MARK}", "event_types": ["job.held"]}
 _NEVER = "0 0 29 2 *"
 _JOB: dict[str, Any] = {"endpoint": "/v1/echo", "model": "echo", "metadata": {"mark": MARK}}
 _LIVE = ("validating", "queued", "running", "held", "paused")
@@ -35,6 +36,7 @@ class OwnedObjects:
     batch_input: str
     group: str
     upload: str
+    webhook_endpoint: str
 
     @property
     def by_parameter(self) -> dict[str, tuple[str, ...]]:
@@ -48,6 +50,7 @@ class OwnedObjects:
             "schedule_id": (self.schedule,),
             "group_id": (self.group,),
             "upload_id": (self.upload,),
+            "endpoint_id": (self.webhook_endpoint,),
         }
 
 
@@ -67,6 +70,7 @@ def make_objects(stack: RunningStack, client: httpx.Client) -> OwnedObjects:
         batch_input=batch_input,
         group=_created(client, "/v1/jobs", {**_JOB, "input_file_id": _upload(client, _group_lines())}),
         upload=_created(client, "/v1/uploads", _ANNOUNCED),
+        webhook_endpoint=_created(client, "/v1/webhook_endpoints", _ENDPOINT),
     )
     for path in (f"/v1/jobs/{made.job}", f"/v1/jobs/{made.batch}", f"/v1/groups/{made.group}"):
         stack.wait_until(lambda path=path: _succeeded(client, path), timeout_s=60, what=path)
@@ -110,7 +114,9 @@ def _upload(client: httpx.Client, lines: bytes = _LINE.encode()) -> str:
 
 
 def _succeeded(client: httpx.Client, path: str) -> bool:
-    return bool(client.get(path).raise_for_status().json()["state"] == "succeeded")
+    """And it is settled when its results go, which a group learns a moment later."""
+    found = client.get(path).raise_for_status().json()
+    return found["state"] == "succeeded" and found["results_expire_at"] is not None
 
 
 def _all(client: httpx.Client, path: str, **query: str) -> Iterator[dict[str, Any]]:

@@ -14,13 +14,10 @@ from types import FrameType
 
 import psycopg2
 import structlog
-from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT
 from psycopg2.extensions import connection as PgConnection  # noqa: N812 - a class, whatever its name
 from psycopg2.extensions import cursor as PgCursor  # noqa: N812 - likewise
-from sqlalchemy.engine import make_url
 
-from app.db.notify import CHANNEL
-from app.db.session import network_options
+from app.db.notify import listening_session
 from app.errors import BrokerUnavailable, DatabaseUnavailable
 from app.metrics import start_metrics_server
 from app.observability.sentry import init_sentry
@@ -62,8 +59,7 @@ class Leadership:
         Args:
             silence_s: a leader whose session has been idle for so long is taken for frozen.
         """
-        # As libpq reads it: an address may say more than where, for example ``?sslmode=verify-full``.
-        self._dsn = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+        self._url = url
         self._connect_timeout_s = connect_timeout_s
         self._silence_s = silence_s
         self._session: PgConnection | None = None
@@ -115,14 +111,9 @@ class Leadership:
             log.warning("frozen_leader_ended", backends=[pid for pid, _ in ended])
 
     def _connect(self) -> PgConnection:
-        self._session = psycopg2.connect(
-            self._dsn,
-            application_name="nightshift-dispatcher",
-            **network_options(connect_timeout_s=self._connect_timeout_s),
+        self._session = listening_session(
+            self._url, connect_timeout_s=self._connect_timeout_s, application_name="nightshift-dispatcher"
         )
-        self._session.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
-        with self._session.cursor() as cursor:
-            cursor.execute(f"LISTEN {CHANNEL}")
         return self._session
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from flask import Flask, current_app, g
 
+from app.api.event_lane import EventLane
 from app.domain.api_keys import Principal
 from app.ports import SyncLane
 from app.services.authenticate import SeenKeys
@@ -20,6 +21,7 @@ class ApiContext:
 
     wiring: Wiring
     sync_lane: SyncLane
+    event_lane: EventLane
     seen_keys: SeenKeys = field(default_factory=SeenKeys)
 
 
@@ -37,6 +39,11 @@ def context() -> ApiContext:
 def wiring() -> Wiring:
     """The collaborators of this process."""
     return context().wiring
+
+
+def event_lane() -> EventLane:
+    """The lane of those who listen to events."""
+    return context().event_lane
 
 
 def set_principal(principal: Principal) -> None:

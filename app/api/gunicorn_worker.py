@@ -1,5 +1,7 @@
 """gunicorn's threads for the API: its own refusals in our error body, and no thread for a client that says nothing.
 
+Nor for one that is told little: a connection may be handed over to whoever goes on with its answer.
+
 gunicorn answers what it cannot even parse with a page of HTML, and reads and writes without any time limit, so that as
 many silent connections as there are threads would stop the API.
 """
@@ -44,6 +46,12 @@ _REFUSALS: dict[type[Exception], tuple[HTTPStatus, str]] = {
 class ImpatientSocket(socket.socket):
     """A connection whose client has gone, for whoever reads or writes it, once it has been silent for too long."""
 
+    is_handed_over = False
+
+    def hand_over(self) -> None:
+        """Leave the connection to whoever calls this: gunicorn neither writes to it nor closes it any more."""
+        self.is_handed_over = True
+
     def allow_silence(self, seconds: int) -> None:
         """Wait so long for each piece; the kernel counts, so this holds for a socket that blocks."""
         limit = struct.pack("@ll", seconds, 0)
@@ -58,7 +66,9 @@ class ImpatientSocket(socket.socket):
             raise ConnectionResetError(errno.ECONNRESET, "the client paused for too long") from error
 
     def sendall(self, *args: Any) -> None:
-        """Send, as the base class does."""
+        """Send, as the base class does; gunicorn's end of an answer that another goes on with is not sent."""
+        if self.is_handed_over:
+            return
         try:
             super().sendall(*args)
         except BlockingIOError as error:
@@ -86,8 +96,17 @@ class ApiWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn ships no types
 
     def _keepalive_after(self, conn: Any, keepalive: Any) -> bool:
         """Whether the connection can be used again; the rest of the body is read either way."""
+        if conn.sock.is_handed_over:
+            return False
         is_read = conn.parser.finish_body(deadline=time.monotonic() + LINGER_S, max_bytes=LINGER_BYTES)
         return bool(keepalive and is_read)
+
+    def finish_request(self, conn: Any, fs: Any) -> None:
+        """Put a connection back or close it, unless it is somebody else's by now."""
+        if getattr(conn.sock, "is_handed_over", False):
+            self.nr_conns -= 1
+        else:
+            super().finish_request(conn, fs)
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:  # noqa: ARG002 - gunicorn's
         """Answer what did not become a request, and what went wrong outside the application."""

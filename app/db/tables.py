@@ -183,6 +183,8 @@ jobs = Table(
     Column("error_file_id", Text),
     Column("output_expires_after_s", Integer),
     Column("schedule_id", Text, ForeignKey("schedules.id")),
+    # Whom the job tells itself, ``{"url", "events"}``; null where only the tenant's endpoints are told.
+    Column("webhook", JSONB(none_as_null=True)),
     # A member of a group: its place in it, the last order that reached it, and where its part of the input begins.
     Column("group_id", Text, ForeignKey("groups.id")),
     Column("group_ordinal", Integer),
@@ -505,6 +507,56 @@ idempotency_keys = Table(
     _moment("created_at", now=True),
     UniqueConstraint("tenant_id", "route", "key", postgresql_nulls_not_distinct=True),
     Index("ix_idempotency_keys_created_at", "created_at"),
+)
+
+webhook_endpoints = Table(
+    "webhook_endpoints",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _tenant(),
+    Column("name", Text, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("event_types", ARRAY(Text), nullable=False),
+    # Sealed with the server's secret; its last characters, to be recognised by.
+    Column("sealed_secret", LargeBinary, nullable=False),
+    Column("secret_hint", Text, nullable=False),
+    # The secret before, which signs as well until then.
+    Column("sealed_old_secret", LargeBinary),
+    _moment("old_secret_until"),
+    _moment("created_at", now=True),
+    _moment("updated_at", now=True),
+    _moment("deleted_at"),
+    Index("ix_webhook_endpoints_tenant_id_created_at_id", "tenant_id", "created_at", "id"),
+)
+
+# The outbox: written in the transaction in which what is told came about.
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("id", Text, primary_key=True),
+    _tenant(),
+    # One event goes to every receiver under one id, however often it is sent.
+    Column("event_id", Text, nullable=False),
+    Column("event_type", Text, nullable=False),
+    Column("job_id", Text, ForeignKey("jobs.id"), nullable=False),
+    # Null where the job itself names the receiver.
+    Column("endpoint_id", Text, ForeignKey("webhook_endpoints.id")),
+    Column("url", Text, nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("state", Text, nullable=False, server_default="pending"),
+    Column("n_attempts", Integer, nullable=False, server_default=text("0")),
+    # What came of each: its time, status or error, and duration; never what the receiver said.
+    _json("attempts", "[]"),
+    _moment("next_attempt_at", now=True),
+    # Set while somebody sends it.
+    _moment("claimed_until"),
+    _moment("created_at", now=True),
+    _moment("ended_at"),
+    Index("ix_webhook_deliveries_tenant_id_created_at_id", "tenant_id", "created_at", "id"),
+    Index("ix_webhook_deliveries_job_id", "job_id"),
+    Index("ix_webhook_deliveries_due", "next_attempt_at", postgresql_where=text("state = 'pending'")),
+    Index("ix_webhook_deliveries_receiver", "tenant_id", "url", postgresql_where=text("state = 'pending'")),
+    Index("ix_webhook_deliveries_ended_at", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
 )
 
 dead_letters = Table(

@@ -96,6 +96,8 @@ class GroupDetails:
     usage: Usage
     cost: Cost
     errors_by_code: dict[str, int]
+    webhook_secret: str | None = None
+    """As of ``JobDetails``."""
 
     @property
     def started_at(self) -> datetime | None:

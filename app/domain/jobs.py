@@ -42,6 +42,19 @@ class OnOversize(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobWebhook:
+    """Whom a job tells itself, beside the endpoints of its tenant."""
+
+    url: str
+    events: tuple[str, ...]
+
+    @classmethod
+    def read(cls, stored: dict[str, Any] | None) -> JobWebhook | None:
+        """Read what a row or a template holds."""
+        return None if stored is None else cls(url=stored["url"], events=tuple(stored["events"]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class JobRequest:
     """What a client asks for, free of its dialect; exactly one of ``inputs`` and ``input_file_id`` is set.
 
@@ -64,6 +77,7 @@ class JobRequest:
     output_expires_after_s: int | None = None
     metadata: dict[str, str] = field(default_factory=dict)
     schedule_id: str | None = None
+    webhook: JobWebhook | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +118,7 @@ class Job:
     error_file_id: str | None
     output_expires_after_s: int | None
     schedule_id: str | None
+    webhook: JobWebhook | None
     group_id: str | None
     created_at: datetime
     deadline_at: datetime
@@ -181,6 +196,8 @@ class JobDetails:
     errors_by_code: dict[str, int]
     waiting: Waiting | None = None
     eta: Eta | None = None
+    webhook_secret: str | None = None
+    """What its own webhook is signed with; known only where the job is submitted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

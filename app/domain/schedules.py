@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from app.domain.jobs import Counts, Dialect, JobRequest, OnDeadline, OnOversize, Priority
+from app.domain.jobs import Counts, Dialect, JobRequest, JobWebhook, OnDeadline, OnOversize, Priority
 from app.domain.windows import LONGEST_S, SHORTEST_S
 
 # Set by the run itself, so no part of a template.
 _NOT_IN_TEMPLATE = frozenset({"dialect", "inputs", "input_file_id", "schedule_id"})
-_ENUMS = {"priority": Priority, "on_deadline": OnDeadline, "on_oversize": OnOversize}
+_READ: dict[str, Callable[[Any], Any]] = {
+    "priority": Priority,
+    "on_deadline": OnDeadline,
+    "on_oversize": OnOversize,
+    "webhook": JobWebhook.read,
+}
 COMPARED_RUNS = 7
 DRIFT_IN_FAILURES = 0.1
 DRIFT_IN_SIZE = 0.5
@@ -91,9 +96,7 @@ def template_of(request: JobRequest) -> dict[str, Any]:
 
 def request_of(template: dict[str, Any], *, schedule_id: str, file_id: str) -> JobRequest:
     """The job a run asks for."""
-    values: dict[str, Any] = {
-        name: _ENUMS[name](value) if name in _ENUMS else value for name, value in template.items()
-    }
+    values: dict[str, Any] = {name: _READ[name](value) if name in _READ else value for name, value in template.items()}
     return JobRequest(dialect=Dialect.NATIVE, input_file_id=file_id, schedule_id=schedule_id, **values)
 
 

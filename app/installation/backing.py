@@ -17,7 +17,15 @@ from app.db.session import Database
 from app.errors import BrokerUnavailable
 from app.installation.checks import Check, failed, ok, warning
 from app.storage.s3 import S3Store
-from config.queues import CONTROL_QUEUE, DEAD_LETTER_QUEUE, POLICY_NAME, all_queues, pool_of, sync_lane_queue
+from config.queues import (
+    CONTROL_QUEUE,
+    DEAD_LETTER_QUEUE,
+    POLICY_NAME,
+    WEBHOOK_QUEUE,
+    all_queues,
+    pool_of,
+    sync_lane_queue,
+)
 from config.settings import Settings
 
 OLDEST_POSTGRES = 14
@@ -139,7 +147,7 @@ def _busy(found: dict[str, BrokerQueue], names: list[str]) -> str:
 
 
 def _work_queues(settings: Settings) -> list[str]:
-    return [CONTROL_QUEUE, *settings.queues]
+    return [CONTROL_QUEUE, WEBHOOK_QUEUE, *settings.queues]
 
 
 def _sync_queues(settings: Settings) -> list[str]:

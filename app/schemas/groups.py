@@ -7,15 +7,18 @@ from typing import Any
 from marshmallow import Schema, fields, validate
 
 from app.domain.groups import GroupDetails
+from app.domain.jobs import JobWebhook
 from app.domain.states import JobState
 from app.schemas.fields import RequestSchema, Text, Timestamp
 from app.schemas.jobs import (
     DEFAULT_PAGE,
     MAX_JOBS_PAGE,
+    WEBHOOK_DOC,
     CostSchema,
     CountsSchema,
     UsageSchema,
     progress_of,
+    shown_webhook,
 )
 
 _EXAMPLE_ID = "group_0199a0c27d4e0123456789abcdef0123"
@@ -44,7 +47,7 @@ class GroupErrorsSchema(Schema):
 
 def _links_of(details: GroupDetails) -> dict[str, str]:
     own = f"/v1/groups/{details.group.id}"
-    verbs = ("results", "manifest", "cancel", "pause", "resume", "retry")
+    verbs = ("results", "manifest", "events", "cancel", "pause", "resume", "retry")
     return {"self": own, "jobs": f"/v1/jobs?group_id={details.group.id}", **{verb: f"{own}/{verb}" for verb in verbs}}
 
 
@@ -62,6 +65,10 @@ class GroupSchema(Schema):
         attribute="group.member.metadata", keys=fields.String(), values=fields.String(), required=True
     )
     input_file_id = fields.String(attribute="group.input_file_id", required=True)
+    webhook = fields.Function(
+        lambda details: shown_webhook(JobWebhook.read(details.group.member.get("webhook")), details.webhook_secret),
+        metadata=WEBHOOK_DOC,
+    )
     counts = fields.Nested(CountsSchema, required=True)
     progress = fields.Function(lambda details: progress_of(details.counts), metadata={"type": "number"})
     usage = fields.Nested(UsageSchema, required=True)

@@ -8,8 +8,18 @@ from marshmallow import Schema, ValidationError, fields, post_load, validate
 
 from app.domain.ids import batch_id
 from app.domain.input_lines import CUSTOM_ID_MAX_CHARS
-from app.domain.jobs import Counts, Dialect, JobDetails, JobRequest, OnDeadline, OnOversize, Priority
+from app.domain.jobs import (
+    Counts,
+    Dialect,
+    JobDetails,
+    JobRequest,
+    JobWebhook,
+    OnDeadline,
+    OnOversize,
+    Priority,
+)
 from app.domain.states import JobState
+from app.domain.webhooks import EVENT_TYPES, JOB_END_EVENTS
 from app.errors import InvalidRequest, MissingParameter
 from app.schemas.fields import JsonObject, Metadata, Moment, Number, RequestSchema, Text, Timestamp
 from app.schemas.files import LONGEST_LIFE_S, SHORTEST_LIFE_S
@@ -22,8 +32,15 @@ DEFAULT_PAGE = 20
 MAX_NAME_CHARS = 256
 _EXAMPLE_ID = "job_0199a0c27d4e0123456789abcdef0123"
 WINDOW_DOC = "`60s` to `7d`: an amount and one of s, m, h, d"
+URL_DOC = "`https` on an allowed port of a public address, or a receiver that the operator allows"
 _INPUTS = ("input", "inputs", "input_file_id")
 _ITEM_FIELDS = {"custom_id", "body"}
+
+
+def check_distinct(values: list[Any]) -> None:
+    """Refuse a list that holds a value twice."""
+    if len(set(values)) < len(values):
+        raise ValidationError("Each may be named once only.")
 
 
 class Inputs(fields.Field[Any]):
@@ -86,6 +103,23 @@ class StrictInteger(fields.Integer):
         super().__init__(strict=True, **kwargs)
 
 
+class JobWebhookSchema(RequestSchema):
+    """Whom a job tells itself, beside the webhook endpoints of its tenant."""
+
+    url = Text(required=True, metadata={"description": URL_DOC, "example": "https://hooks.example.com/jobs"})
+    events = fields.List(
+        fields.String(validate=validate.OneOf(EVENT_TYPES)),
+        load_default=lambda: list(JOB_END_EVENTS),
+        validate=[validate.Length(min=1, max=len(EVENT_TYPES)), check_distinct],
+        metadata={"description": "Every end of a job unless told; `batch.*` for OpenAI batches only"},
+    )
+
+    @post_load
+    def make(self, data: dict[str, Any], **_kwargs: Any) -> JobWebhook:
+        """Make the webhook of what was loaded."""
+        return JobWebhook(url=data["url"], events=tuple(data["events"]))
+
+
 class SteeringSchema(RequestSchema):
     """How a job is to run; the fields that an OpenAI batch may carry under ``nightshift``."""
 
@@ -101,6 +135,7 @@ class SteeringSchema(RequestSchema):
         metadata={"exclusiveMinimum": True},
     )
     on_oversize = fields.Enum(OnOversize, by_value=True, load_default=OnOversize.FAIL)
+    webhook = fields.Nested(JobWebhookSchema, allow_none=True, load_default=None)
 
 
 class JobRequestSchema(SteeringSchema):
@@ -277,12 +312,36 @@ def links_of(job_id: str) -> dict[str, str]:
         "self": own,
         "results": f"{own}/results",
         "manifest": f"{own}/manifest",
+        "events": f"{own}/events",
         "cancel": f"{own}/cancel",
         "pause": f"{own}/pause",
         "resume": f"{own}/resume",
         "retry": f"{own}/retry",
         "openai_batch": batch,
     }
+
+
+def shown_webhook(webhook: JobWebhook | None, secret: str | None) -> dict[str, Any] | None:
+    """A job's own webhook; with its secret in the answer to the request that submits the job."""
+    if webhook is None:
+        return None
+    shown = {"url": webhook.url, "events": list(webhook.events)}
+    return shown if secret is None else {**shown, "signing_secret": secret}
+
+
+WEBHOOK_DOC: dict[str, Any] = {
+    "type": "object",
+    "nullable": True,
+    "properties": {
+        "url": {"type": "string"},
+        "events": {"type": "array", "items": {"type": "string"}},
+        "signing_secret": {
+            "type": "string",
+            "description": "Only in the answer to the submit; the same for every job of the tenant with this `url`. "
+            "Where a webhook endpoint with this `url` is registered, its secret signs instead",
+        },
+    },
+}
 
 
 class JobSchema(Schema):
@@ -308,6 +367,9 @@ class JobSchema(Schema):
     attempt_runs = fields.Integer(attribute="job.attempt_runs", required=True)
     group_id = fields.String(attribute="job.group_id", required=True, allow_none=True)
     schedule_id = fields.String(attribute="job.schedule_id", required=True, allow_none=True)
+    webhook = fields.Function(
+        lambda details: shown_webhook(details.job.webhook, details.webhook_secret), metadata=WEBHOOK_DOC
+    )
     created_at = Timestamp(attribute="job.created_at", required=True)
     started_at = Timestamp(attribute="job.started_at", required=True, allow_none=True)
     finished_at = Timestamp(attribute="job.finished_at", required=True, allow_none=True)

@@ -10,6 +10,7 @@ from app.domain.schedules import Schedule, ScheduleRequest, template_of
 from app.domain.windows import window_seconds
 from app.errors import InvalidRequest, NotFound
 from app.services.answer_once import Once
+from app.services.check_receiver import check_job_webhook
 from app.services.submit_job import check_model
 from app.wiring import Wiring
 
@@ -24,6 +25,7 @@ def create_schedule(
     """
     window_seconds(request.job.completion_window)
     check_model(request.job, wiring)
+    check_job_webhook(wiring, request.job.webhook, param="job.webhook.url")
     with wiring.database.begin() as connection:
         schedules = Schedules(connection)
         if request.source.file_id is not None:

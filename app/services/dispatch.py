@@ -18,6 +18,7 @@ import structlog
 from app.db.repositories.dispatching import Dispatching
 from app.db.repositories.groups import Groups
 from app.db.repositories.jobs import Jobs
+from app.db.repositories.webhook_deliveries import WebhookDeliveries
 from app.db.repositories.workers import LiveWorker, Workers
 from app.db.session import Database
 from app.errors import BrokerUnavailable
@@ -38,6 +39,8 @@ LEASE_GRACE_S = 5.0
 CALLBACK_PATIENCE_S = 2.0
 """How long the chord callback may take before the dispatcher finishes a job itself."""
 LONGEST_PATIENCE_S = 60.0
+RECEIVERS_AT_ONCE = 4
+"""Receivers of one tenant that webhooks are sent to at once: whoever names dead ones does not take all senders."""
 
 
 @dataclass(slots=True)
@@ -84,6 +87,7 @@ class Dispatcher:
         self._prepare = Patience(settings.grant_patience_s)
         self._lead = Patience(settings.grant_patience_s)
         self._finish = Patience(settings.grant_patience_s / 2)
+        self._webhooks = Patience(settings.grant_patience_s)
         self._leases_hold_until_s = 0.0
 
     def database_was_away(self) -> None:
@@ -115,6 +119,7 @@ class Dispatcher:
         self._publish_finishes()
         self._publish_lost(workers)
         self._grant(workers)
+        self._publish_webhooks()
 
     def _working(self) -> list[LiveWorker]:
         """The workers that take work, once those that only seem to are set apart."""
@@ -172,6 +177,12 @@ class Dispatcher:
             waiting = list(Dispatching(connection).finishable(patience_s=CALLBACK_PATIENCE_S, limit=JOBS_AT_ONCE))
         for job_id in self._finish.due(waiting):
             self._publisher.publish_finish(job_id)
+
+    def _publish_webhooks(self) -> None:
+        with self._database.begin() as connection:
+            due = list(WebhookDeliveries(connection).due(at_once_per_tenant=RECEIVERS_AT_ONCE, limit=JOBS_AT_ONCE))
+        for delivery_id in self._webhooks.due(due):
+            self._publisher.publish_webhook(delivery_id)
 
     def _publish_lost(self, workers: list[LiveWorker]) -> None:
         """Publish again what was granted long enough ago and is in no queue.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import uuid
+from dataclasses import asdict, replace
 from typing import Any
 
 from app.db.notify import notify
@@ -18,10 +19,12 @@ from app.domain.states import JobState
 from app.domain.windows import window_seconds
 from app.errors import InvalidRequest, NotFound, RequestTooLarge
 from app.services.answer_once import Once
+from app.services.check_receiver import check_job_webhook
 from app.services.discard_object import discarded_unless_named
 from app.services.job_details import job_details
 from app.services.queue_room import check_queue, check_queue_in_turn
 from app.services.storage_quota import check_storage
+from app.services.webhook_secrets import job_webhook_secret
 from app.wiring import Wiring
 from config.models import ModelSpec
 
@@ -33,6 +36,7 @@ def submit_job(
 
     Raises:
         InvalidRequest: unknown endpoint, model, window or file, or a file of another purpose; ``param`` names it.
+        ReceiverRefused: its webhook may not be sent there.
         RequestTooLarge: more items than a request may hold.
         QueueFull: the tenant has too many unfinished jobs.
         StorageQuotaExceeded: the tenant has no room for input and results.
@@ -40,6 +44,7 @@ def submit_job(
     """
     window_s = window_seconds(request.completion_window)
     check_model(request, wiring)
+    check_job_webhook(wiring, request.webhook)
     in_turn = check_room(wiring, tenant_id)
     if request.input_file_id is not None:
         file = input_file(wiring.database, tenant_id, request.input_file_id)
@@ -58,7 +63,10 @@ def _accept(
             check_queue_in_turn(connection, tenant_id=row["tenant_id"], limit=wiring.settings.max_queued_jobs)
         job = Jobs(connection).insert(completion_window_s=window_s, values=row)
         check_storage(connection, wiring.settings, tenant_id=job.tenant_id, new_bytes=0)
-        details = job_details(connection, [job], wiring.models)[0]
+        details = replace(
+            job_details(connection, [job], wiring.models)[0],
+            webhook_secret=job_webhook_secret(wiring.settings, job.tenant_id, job.webhook),
+        )
         if once is not None:
             once.keep(connection, details)
         notify(connection)
@@ -167,4 +175,5 @@ def asked_of(request: JobRequest) -> dict[str, Any]:
         "metadata": request.metadata,
         "output_expires_after_s": request.output_expires_after_s,
         "schedule_id": request.schedule_id,
+        "webhook": asdict(request.webhook) if request.webhook else None,
     }

@@ -1,4 +1,4 @@
-"""Delete what is past its time: objects of files and results, events, answers kept under idempotency keys."""
+"""Delete what is past its time: objects of files and results, events, kept answers, webhooks that are over."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import structlog
 from app.db.repositories.hygiene import ExpiredJob, Hygiene
 from app.db.repositories.idempotency_keys import IdempotencyKeys
 from app.db.repositories.uploads import Uploads
+from app.db.repositories.webhook_deliveries import WebhookDeliveries
 from app.wiring import Wiring
 
 log = structlog.get_logger(__name__)
@@ -28,6 +29,7 @@ class SweptExpired:
     """Uploads in parts that are over."""
     n_events: int
     n_idempotency_keys: int
+    n_webhook_deliveries: int
 
 
 def sweep_expired(*, wiring: Wiring) -> SweptExpired:
@@ -46,6 +48,7 @@ def sweep_expired(*, wiring: Wiring) -> SweptExpired:
         n_uploads=_repeated(_sweep_parted_uploads, wiring),
         n_events=_repeated(_sweep_events, wiring),
         n_idempotency_keys=_repeated(_sweep_idempotency_keys, wiring),
+        n_webhook_deliveries=_repeated(_sweep_webhook_deliveries, wiring),
     )
     if any(asdict(swept).values()):
         log.info("expired_swept", **asdict(swept))
@@ -109,6 +112,12 @@ def _sweep_events(wiring: Wiring) -> int:
     with wiring.database.begin() as connection:
         older_than_s = wiring.settings.events_retention_s
         return Hygiene(connection).delete_events(older_than_s=older_than_s, limit=AT_ONCE)
+
+
+def _sweep_webhook_deliveries(wiring: Wiring) -> int:
+    with wiring.database.begin() as connection:
+        older_than_s = wiring.settings.events_retention_s
+        return WebhookDeliveries(connection).delete_ended(older_than_s=older_than_s, limit=AT_ONCE)
 
 
 def _sweep_idempotency_keys(wiring: Wiring) -> int:

@@ -52,6 +52,11 @@ class WatchedPublisher:
         with self._watch():
             self._publisher.publish_lead(group_id)
 
+    def publish_webhook(self, delivery_id: str) -> None:
+        """See ``WorkPublisher.publish_webhook``."""
+        with self._watch():
+            self._publisher.publish_webhook(delivery_id)
+
     def ready_counts(self, queues: Sequence[str]) -> dict[str, int]:
         """See ``WorkPublisher.ready_counts``."""
         with self._watch():

@@ -12,6 +12,7 @@ from config.queues import (
     CONTROL_QUEUE,
     DEAD_LETTER_QUEUE,
     POLICY_PATTERN,
+    WEBHOOK_QUEUE,
     all_queues,
     pool_of,
     sync_queue,
@@ -53,6 +54,7 @@ def test_every_queue_has_a_consumer() -> None:
     """Who reads each queue; a new queue must be given a reader here and in ``docs/design/``."""
     readers = {
         CONTROL_QUEUE: "the control worker",
+        WEBHOOK_QUEUE: "the webhook worker",
         DEAD_LETTER_QUEUE: "tasks/dead_letters.py, by beat",
         **{name: f"the worker pinned to {name}" for name in DEVICE_QUEUES},
         **{sync_queue(pool_of(name)): f"the sync lane of {pool_of(name)}" for name in DEVICE_QUEUES},

@@ -23,6 +23,12 @@ from app.schemas.jobs import JobPatchSchema, JobRequestSchema
 from app.schemas.retries import RetryRequestSchema
 from app.schemas.schedules import SchedulePatchSchema, ScheduleRequestSchema
 from app.schemas.scores import ClassifyRequestSchema, RerankRequestSchema
+from app.schemas.webhooks import (
+    RotateSecretSchema,
+    SampleRequestSchema,
+    WebhookEndpointPatchSchema,
+    WebhookEndpointRequestSchema,
+)
 from app.wiring import build_wiring
 from config.settings import Settings
 
@@ -114,6 +120,10 @@ def test_every_operation_is_summarised_and_documents_its_errors_with_examples(ap
         ("post", "/v1/classify", ClassifyRequestSchema),
         ("post", "/v1/schedules", ScheduleRequestSchema),
         ("patch", "/v1/schedules/{schedule_id}", SchedulePatchSchema),
+        ("post", "/v1/webhook_endpoints", WebhookEndpointRequestSchema),
+        ("post", "/v1/webhook_endpoints/{endpoint_id}", WebhookEndpointPatchSchema),
+        ("post", "/v1/webhook_endpoints/{endpoint_id}/rotate_secret", RotateSecretSchema),
+        ("post", "/v1/webhook_endpoints/{endpoint_id}/test", SampleRequestSchema),
     ],
 )
 def test_the_example_that_docs_offers_to_try_is_a_valid_request(
@@ -133,7 +143,8 @@ def test_the_document_says_which_routes_need_no_key(app: Flask) -> None:
 
 CREATES_NOTHING = re.compile(
     r"/(cancel|pause|resume|release|rollback|drain|undrain"
-    r"|embeddings|chat/completions|completions|messages|rerank|classify)$"
+    r"|embeddings|chat/completions|completions|messages|rerank|classify"
+    r"|webhook_endpoints/\{endpoint_id\}|webhook_endpoints/\{endpoint_id\}/test)$"
 )
 
 
@@ -149,7 +160,8 @@ def test_every_route_that_creates_takes_an_idempotency_key(app: Flask) -> None:
 
 
 COUNTED = re.compile(
-    r"/v1/(jobs|batches|messages/batches|embeddings|chat/completions|completions|messages|rerank|classify)$"
+    r"/v1/(jobs|batches|messages/batches|embeddings|chat/completions|completions|messages|rerank|classify"
+    r"|webhook_endpoints/\{endpoint_id\}/test)$"
 )
 
 

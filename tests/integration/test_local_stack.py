@@ -32,7 +32,7 @@ from app.services.register_worker import register_worker, unregister_worker
 from app.wiring import Wiring
 from config.settings import Settings
 
-NAMES = {"api", "dispatcher", "control", "beat", "flower", "postgres", "rabbitmq", "redis", "s3"}
+NAMES = {"api", "dispatcher", "control", "webhooks", "beat", "flower", "postgres", "rabbitmq", "redis", "s3"}
 ADDRESSES = {"URL", "API_KEY", "ADMIN_KEY", "FLOWER_URL", "CONSOLE_URL", "METRICS_URL"}
 COMMAND = [sys.executable, str(PROJECT_ROOT / "docker" / "local" / "nightshift_local")]
 

@@ -13,8 +13,9 @@ from sqlalchemy.sql import ColumnElement, Select
 
 from app.db.repositories.events import Events
 from app.db.repositories.stored_bytes import StoredBytes
+from app.db.repositories.webhook_outbox import WebhookOutbox
 from app.db.tables import jobs
-from app.domain.jobs import Dialect, Job, OnDeadline, OnOversize, Priority
+from app.domain.jobs import Dialect, Job, JobWebhook, OnDeadline, OnOversize, Priority
 from app.domain.states import LIVE_JOB_STATES, RUNNABLE_JOB_STATES, JobState, check_job
 from app.errors import NotFound
 
@@ -78,6 +79,11 @@ class Jobs:
         """One job whoever owns it; for processes that act on ids from our own messages."""
         return self._one(select(*_FIELDS).where(jobs.c.id == job_id), job_id)
 
+    def several(self, job_ids: Sequence[str]) -> dict[str, Job]:
+        """Jobs by their ids, whoever owns them; for callers that have asked before whose they are."""
+        query = select(*_FIELDS).where(jobs.c.id.in_(job_ids))
+        return {row["id"]: _job(row) for row in self._connection.execute(query).mappings()}
+
     def lock(self, job_id: str) -> Job:
         """One job, its row locked until the end of the transaction. Lock a job before its chunks."""
         return self._one(select(*_FIELDS).where(jobs.c.id == job_id).with_for_update(), job_id)
@@ -98,7 +104,7 @@ class Jobs:
     def change_state(
         self, job: Job, wanted: JobState, *, reason: dict[str, Any] | None = None, **values: Any
     ) -> Job | None:
-        """Move a job from the state it was read in, and write the event.
+        """Move a job from the state it was read in; write the event, and what webhooks are to tell of it.
 
         Returns:
             The job as it is now, or None where it had left that state meanwhile.
@@ -119,7 +125,9 @@ class Jobs:
             return None
         data = {"from": job.state, "to": wanted, **(reason or {})}
         Events(self._connection).append(job.tenant_id, job.id, "state", data=data)
-        return _job(row)
+        changed = _job(row)
+        WebhookOutbox(self._connection).tell_state(changed)
+        return changed
 
     def update(self, job_id: str, **values: Any) -> None:
         """Change columns other than the state."""
@@ -237,6 +245,7 @@ def _job(row: RowMapping) -> Job:
     values = {name.name: row[name.name] for name in dataclasses.fields(Job)}
     for name, enum in _ENUMS.items():
         values[name] = enum(values[name])
+    values["webhook"] = JobWebhook.read(values["webhook"])
     return Job(**values)
 
 

@@ -43,6 +43,8 @@ def process_settings(home: Home, ports: Mapping[str, int], credentials: Credenti
         "NIGHTSHIFT_KEY_PEPPER": credentials.key_pepper,
         "NIGHTSHIFT_ADMIN_KEY": credentials.admin_key,
         "NIGHTSHIFT_QUEUES": ",".join(device_queues()),
+        # This machine's own programs may be told; what comes from elsewhere has to be public.
+        "NIGHTSHIFT_WEBHOOK_RECEIVERS": os.environ.get("NIGHTSHIFT_WEBHOOK_RECEIVERS", "127.0.0.0/8,::1/128,localhost"),
     }
 
 
@@ -54,6 +56,12 @@ def nightshift_programs(
         _process(
             "control",
             [*_CELERY, "worker", "-Q", "control", "-n", "control@%h", "-P", "prefork", "-c", "2"],
+            stop_wait_s=20,
+        ),
+        # Threads: it waits for receivers and computes nothing.
+        _process(
+            "webhooks",
+            [*_CELERY, "worker", "-Q", "webhooks", "-n", "webhooks@%h", "-P", "threads", "-c", "32"],
             stop_wait_s=20,
         ),
         *(_device_worker(queue) for queue in queues),

@@ -8,9 +8,12 @@ from app.broker.listeners import consumer_counts
 from app.db.session import Database
 from app.errors import NightshiftError
 from app.installation.work import check_workers
-from config.queues import CONTROL_QUEUE, pool_of, sync_queue
+from config.queues import CONTROL_QUEUE, WEBHOOK_QUEUE, pool_of, sync_queue
 from config.settings import Settings
 from nightshift_local.errors import NotReady
+
+# Of the workers that serve no device.
+_SHARED_QUEUES = (CONTROL_QUEUE, WEBHOOK_QUEUE)
 
 
 def probe_worker(settings: Settings, queue: str) -> None:
@@ -20,7 +23,7 @@ def probe_worker(settings: Settings, queue: str) -> None:
         NotReady: says what is missing.
     """
     try:
-        if queue != CONTROL_QUEUE:
+        if queue not in _SHARED_QUEUES:
             _probe_registration(settings, queue)
         if not settings.broker_is_redis:  # which does not know who listens
             _probe_listening(settings, queue)
@@ -39,7 +42,7 @@ def _probe_registration(settings: Settings, queue: str) -> None:
 
 
 def _probe_listening(settings: Settings, queue: str) -> None:
-    names = [queue] if queue == CONTROL_QUEUE else [queue, sync_queue(pool_of(queue))]
+    names = [queue] if queue in _SHARED_QUEUES else [queue, sync_queue(pool_of(queue))]
     counts = consumer_counts(settings, names)
     if silent := [name for name in names if not counts.get(name)]:
         raise NotReady(f"nobody listens on {' and '.join(silent)}")

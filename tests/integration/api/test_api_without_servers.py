@@ -25,7 +25,7 @@ def _broken(wiring: Wiring, what: str) -> Wiring:
     database = wiring.database
     if what == "postgres":
         database = Database.connect(f"postgresql+psycopg2://x:y@{NOWHERE}/z", connect_timeout_s=1)
-    return Wiring(settings, wiring.models, database, S3Store.from_settings(settings))
+    return Wiring(settings, wiring.models, database, S3Store.from_settings(settings), wiring.webhook_sender)
 
 
 @pytest.mark.parametrize("what", ["broker", "redis"])

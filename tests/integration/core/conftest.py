@@ -29,7 +29,7 @@ def core(module_core: CoreMachine) -> Iterator[CoreMachine]:
     )
     module_core.sql("UPDATE groups SET closed_at = now() WHERE closed_at IS NULL")
     module_core.sql("DELETE FROM workers")
-    for messages in (publisher.prepares, publisher.waves, publisher.finishes, publisher.leads):
+    for messages in (publisher.prepares, publisher.waves, publisher.finishes, publisher.leads, publisher.webhooks):
         messages.clear()
     publisher.loses_everything = False
     publisher.fails = lambda: None

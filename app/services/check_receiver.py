@@ -1,0 +1,39 @@
+"""Refuse a receiver of webhooks that may not be reached, when it is named; it is judged again for every connection."""
+
+from __future__ import annotations
+
+from app.domain.jobs import JobWebhook
+from app.domain.receivers import receiver_of
+from app.errors import ReceiverRefused
+from app.webhooks.resolver import NameNotResolved
+from app.wiring import Wiring
+
+LOOK_UP_S = 3.0
+
+
+def check_receiver(wiring: Wiring, url: str, *, param: str = "url") -> None:
+    """Refuse an address to which nothing would be sent. A name that does not resolve now may do so later.
+
+    Raises:
+        ReceiverRefused: ``param`` names the field.
+    """
+    sender = wiring.webhook_sender
+    try:
+        receiver = receiver_of(url)
+        try:
+            addresses = sender.resolver.addresses(receiver.host, timeout_s=LOOK_UP_S)
+        except NameNotResolved:
+            return
+        sender.policy.check(receiver, addresses)
+    except ReceiverRefused as error:
+        raise ReceiverRefused(error.message, param=param) from error
+
+
+def check_job_webhook(wiring: Wiring, webhook: JobWebhook | None, *, param: str = "webhook.url") -> None:
+    """As ``check_receiver``, for the receiver that a job names.
+
+    Raises:
+        ReceiverRefused: ``param`` names the field.
+    """
+    if webhook is not None:
+        check_receiver(wiring, webhook.url, param=param)
