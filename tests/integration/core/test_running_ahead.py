@@ -12,7 +12,7 @@ from seeded_work import SeededItem, expected_of, good
 
 from app.domain.items import ItemOutcome
 from app.domain.states import ChunkState
-from app.ports import ItemRunner, RunRequest
+from app.ports import DeathNotes, ItemRunner, LastWords, RunRequest
 from app.services.run_ahead import run_ahead
 from app.services.run_chunk import Ran
 
@@ -46,6 +46,7 @@ def _run_ahead(
     *,
     runner: ItemRunner | None = None,
     is_leaving: Callable[[], bool] = lambda: False,
+    death_notes: DeathNotes | None = None,
 ) -> Ran:
     return run_ahead(
         wiring=core.wiring,
@@ -54,6 +55,7 @@ def _run_ahead(
         queue=QUEUE,
         holder="worker-1",
         is_leaving=is_leaving,
+        death_notes=death_notes,
     )
 
 
@@ -123,15 +125,29 @@ def test_a_chunk_on_which_a_worker_died_runs_alone(core: CoreMachine, suspected:
     assert core.chunk(granted[1])["state"] == ChunkState.GRANTED
 
 
-def test_a_bug_met_in_the_last_chunk_run_ahead_is_reported(core: CoreMachine) -> None:
-    first, _ = core.granted(core.planned(_items("g")))
+class FailingNotes:
+    """``DeathNotes`` that a bug keeps from being read for one chunk."""
 
-    def fail_in_the_second(number: int) -> None:
-        if number == 1:
+    def __init__(self, chunk_id: int) -> None:
+        self._chunk_id = chunk_id
+        self.has_failed = False
+
+    def last_words(self, chunk_id: int) -> LastWords | None:
+        if chunk_id == self._chunk_id:
+            self.has_failed = True
             raise ZeroDivisionError
+        return None
 
+    def begin(self, chunk_id: int) -> None:
+        """Keep nothing."""
+
+
+def test_a_bug_met_in_the_last_chunk_run_ahead_is_reported(core: CoreMachine) -> None:
+    first, second = core.granted(core.planned(_items("g")))
+
+    notes = FailingNotes(second)
     with pytest.raises(ZeroDivisionError):
-        _run_ahead(core, first, runner=Watched(core.runner, fail_in_the_second))
+        _run_ahead(core, first, death_notes=notes, is_leaving=lambda: notes.has_failed)
 
 
 def test_a_chunk_held_ahead_by_a_process_that_died_is_taken_over_by_its_message(core: CoreMachine) -> None:
