@@ -94,6 +94,8 @@ tenant_storage = Table(
     "tenant_storage",
     metadata,
     Column("tenant_id", Text, ForeignKey("tenants.id"), primary_key=True),
+    # Several rows for each tenant, so that those who store at once seldom wait for one another; only the sum counts.
+    Column("stripe", SmallInteger, primary_key=True, server_default="0"),
     # Uploads, inline inputs and results that are neither deleted nor swept.
     _count("stored_bytes"),
 )

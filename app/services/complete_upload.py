@@ -106,7 +106,7 @@ def _complete(
             object_key=stored.key,
             expires_after_s=quota.life_s(upload.file_expires_after_s or wiring.settings.file_retention_s),
         )
-        check_storage(connection, wiring.settings, tenant_id=tenant_id, new_bytes=0)
+        check_storage(connection, wiring.settings, tenant_id=tenant_id, new_bytes=stored.size_bytes, is_counted=True)
         uploads = Uploads(connection)
         uploads.place_parts(part_ids)
         upload = uploads.update(upload.id, status=UploadStatus.COMPLETED, file_id=file.id)

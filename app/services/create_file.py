@@ -82,7 +82,7 @@ def _add_file(
             object_key=stored.key,
             expires_after_s=quota.life_s(options.expires_after_s or wiring.settings.file_retention_s),
         )
-        check_storage(connection, wiring.settings, tenant_id=tenant_id, new_bytes=0)
+        check_storage(connection, wiring.settings, tenant_id=tenant_id, new_bytes=stored.size_bytes, is_counted=True)
         if once is not None:
             once.keep(connection, file, body_sha256=_request_digest(upload.filename, stored.sha256, options))
         return file

@@ -35,7 +35,7 @@ def create_upload(
         "file_expires_after_s": request.file_expires_after_s,
     }
     with wiring.database.begin() as connection:
-        StoredBytes(connection).hold(tenant_id)
+        StoredBytes(connection).take_turns(tenant_id)
         uploads = Uploads(connection)
         to_come = uploads.announced_bytes(tenant_id) + request.size_bytes
         check_storage(connection, wiring.settings, tenant_id=tenant_id, new_bytes=to_come)

@@ -62,7 +62,9 @@ def _accept(
         if in_turn:
             check_queue_in_turn(connection, tenant_id=row["tenant_id"], limit=wiring.settings.max_queued_jobs)
         job = Jobs(connection).insert(completion_window_s=window_s, values=row)
-        check_storage(connection, wiring.settings, tenant_id=job.tenant_id, new_bytes=0)
+        check_storage(
+            connection, wiring.settings, tenant_id=job.tenant_id, new_bytes=job.input_size_bytes, is_counted=True
+        )
         details = replace(
             job_details(connection, [job], wiring.models)[0],
             webhook_secret=job_webhook_secret(wiring.settings, job.tenant_id, job.webhook),

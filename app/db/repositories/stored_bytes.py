@@ -1,17 +1,22 @@
-"""How many bytes each tenant stores: one number a tenant, changed in the transaction that stores or frees.
+"""How many bytes each tenant stores: a few numbers a tenant, changed in the transaction that stores or frees.
 
-Whoever changes it holds the tenant's row until the end of its transaction, so of two that store at once the second sees
-what the first has added. The row of a job or a file is always locked before it.
+Whoever changes one holds its row until the end of its transaction. There are several, and a connection always takes the
+same one, so that a tenant's requests do not wait for one another's commits: with a single row, fifty submits a second
+were enough to make them wait for seconds. Only the sum means anything; a single number may be below zero.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from app.db.tables import files, jobs, result_parts, tenant_storage
+
+N_STRIPES = 16
+_OWN_STRIPE = func.pg_backend_pid() % N_STRIPES
+_KEY = ["tenant_id", "stripe"]
 
 
 class StoredBytes:
@@ -24,40 +29,41 @@ class StoredBytes:
         """Count what is stored from now on; what is freed is below zero."""
         if not n_bytes:
             return
-        statement = insert(tenant_storage).values(tenant_id=tenant_id, stored_bytes=n_bytes)
+        statement = insert(tenant_storage).values(tenant_id=tenant_id, stripe=_OWN_STRIPE, stored_bytes=n_bytes)
         total = tenant_storage.c.stored_bytes + statement.excluded.stored_bytes
-        self._connection.execute(
-            statement.on_conflict_do_update(index_elements=["tenant_id"], set_={"stored_bytes": total})
-        )
+        self._connection.execute(statement.on_conflict_do_update(index_elements=_KEY, set_={"stored_bytes": total}))
 
-    def hold(self, tenant_id: str) -> None:
-        """Let nobody else store or free for this tenant until this transaction has ended."""
-        statement = insert(tenant_storage).values(tenant_id=tenant_id, stored_bytes=0)
-        same = {"stored_bytes": tenant_storage.c.stored_bytes}
-        self._connection.execute(statement.on_conflict_do_update(index_elements=["tenant_id"], set_=same))
+    def take_turns(self, tenant_id: str) -> None:
+        """Let no other transaction of this tenant pass here until this one has ended."""
+        key = func.hashtextextended(f"stored bytes {tenant_id}", 0)
+        self._connection.execute(select(func.pg_advisory_xact_lock(key)))
 
     def of(self, tenant_ids: Sequence[str]) -> dict[str, int]:
         """What each of these tenants stores, as far as this transaction sees."""
-        query = select(tenant_storage.c.tenant_id, tenant_storage.c.stored_bytes)
-        rows = self._connection.execute(query.where(tenant_storage.c.tenant_id.in_(tenant_ids)))
-        return dict.fromkeys(tenant_ids, 0) | {tenant_id: int(n_bytes) for tenant_id, n_bytes in rows}
+        query = select(tenant_storage.c.tenant_id, func.sum(tenant_storage.c.stored_bytes))
+        query = query.where(tenant_storage.c.tenant_id.in_(tenant_ids)).group_by(tenant_storage.c.tenant_id)
+        return dict.fromkeys(tenant_ids, 0) | {tenant_id: int(n) for tenant_id, n in self._connection.execute(query)}
 
     def tenant_ids(self) -> Sequence[str]:
         """Every tenant that ever stored anything."""
-        return self._connection.execute(select(tenant_storage.c.tenant_id)).scalars().all()
+        return self._connection.execute(select(tenant_storage.c.tenant_id).distinct()).scalars().all()
 
     def recount(self, tenant_id: str) -> int:
-        """Set a tenant's number to what its rows say; gives by how much it was wrong.
+        """Set a tenant's numbers to what its rows say; gives by how much they were wrong.
 
-        The row is locked first: whoever has counted holds it, and whoever has not will count on top of this.
+        All of them are locked first: whoever has counted holds one, and whoever has not will count on top of this.
         """
-        own = tenant_storage.c.tenant_id == tenant_id
-        query = select(tenant_storage.c.stored_bytes).where(own).with_for_update()
-        counted = self._connection.execute(query).scalar_one()
+        counted = sum(self._lock_all(tenant_id))
         stored = int(self._connection.execute(select(_sum_of_rows(tenant_id))).scalar_one())
-        if stored != counted:
-            self._connection.execute(update(tenant_storage).where(own).values(stored_bytes=stored))
-        return int(stored - counted)
+        self.add(tenant_id, stored - counted)
+        return stored - counted
+
+    def _lock_all(self, tenant_id: str) -> Sequence[int]:
+        missing = [{"tenant_id": tenant_id, "stripe": stripe} for stripe in range(N_STRIPES)]
+        self._connection.execute(insert(tenant_storage).on_conflict_do_nothing(), missing)
+        query = select(tenant_storage.c.stored_bytes).where(tenant_storage.c.tenant_id == tenant_id)
+        query = query.order_by(tenant_storage.c.stripe).with_for_update()
+        return self._connection.execute(query).scalars().all()
 
 
 def _sum_of_rows(tenant_id: str) -> ColumnElement[int]:
