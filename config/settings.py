@@ -234,6 +234,12 @@ class Settings:
     max_inline_bytes: int = _variable("Largest JSON request body", default=64 * 1024 * 1024, read=_positive(_integer))
     max_inline_items: int = _variable("Items in `inputs` at most", default=10_000, read=_positive(_integer))
     max_job_items: int = _variable("Lines in one job's file at most", default=50_000, read=_positive(_integer))
+    max_message_batch_bytes: int = _variable(
+        "Largest body of a batch of messages", default=256 * 1024 * 1024, read=_positive(_integer)
+    )
+    max_message_batch_items: int = _variable(
+        "Requests in a batch of messages at most", default=100_000, read=_positive(_integer)
+    )
     max_group_items: int = _variable(
         "Lines in the file of a group at most", default=20_000_000, read=_positive(_integer)
     )

@@ -323,7 +323,7 @@ def _expectation_problems(lines: Iterable[ResultLine], expected: Mapping[str, Ex
 
 
 def _file_problems(job: RowMapping, parts: Sequence[RowMapping], files: Sequence[RowMapping]) -> Iterator[str]:
-    if job["dialect"] != Dialect.OPENAI:
+    if not Dialect(job["dialect"]).stores_openai_lines:
         return
     sizes = {file["id"]: file["size_bytes"] for file in files}
     output = sum(part["size_bytes"] for part in parts if part["outcome"] == "succeeded")

@@ -144,6 +144,8 @@ jobs = Table(
     Column("id", Text, primary_key=True),
     _tenant(),
     Column("dialect", Text, nullable=False),
+    # The anthropic-version that a batch of messages was made under: it decides which parameters its items may have.
+    Column("api_version", Text),
     Column("state", Text, nullable=False),
     Column("endpoint", Text, nullable=False),
     Column("model", Text),
@@ -204,6 +206,8 @@ jobs = Table(
     _moment("finished_at"),
     _moment("results_expire_at"),
     Column("results_swept", Boolean, nullable=False, server_default=false()),
+    # Its tenant does not see it any more; its results go with the next sweep.
+    _moment("deleted_at"),
     # When its window made it urgent; null again where the window is changed.
     _moment("escalated_at"),
     UniqueConstraint("group_id", "group_ordinal"),

@@ -1,7 +1,7 @@
 """Identifiers: prefixed, ordered by time, and the same object under each dialect's prefix.
 
-A job is ``job_X`` natively and ``batch_X`` in the OpenAI dialect, with one and the same ``X``: 12 hex digits of
-milliseconds, then 20 random ones.
+A job is ``job_X`` natively, ``batch_X`` in the OpenAI dialect and ``msgbatch_X`` in the Anthropic one, with one and the
+same ``X``: 12 hex digits of milliseconds, then 20 random ones.
 """
 
 from __future__ import annotations
@@ -40,6 +40,16 @@ def batch_id(job_id: str) -> str:
     return "batch_" + job_id.removeprefix("job_")
 
 
+def message_batch_id(job_id: str) -> str:
+    """A job's id in the Anthropic dialect."""
+    return "msgbatch_" + job_id.removeprefix("job_")
+
+
+def message_id(job_id: str, *, index: int) -> str:
+    """The ``id`` of the message that an item of a job was answered with."""
+    return f"msg_{job_id.removeprefix('job_')[:24]}{index:08x}"
+
+
 @dataclass(frozen=True, slots=True)
 class RequestRef:
     """What the id of an OpenAI result line says about its item."""
@@ -54,6 +64,11 @@ def batch_request_id(job_id: str, *, index: int, attempts: int) -> str:
     It carries the item's index and attempts, so that an OpenAI part can be read natively without a second object.
     """
     return f"batch_req_{job_id.removeprefix('job_')[:24]}{index:08x}{min(attempts, 255):02x}"
+
+
+def request_id_of_item(job_id: str, *, index: int, attempts: int) -> str:
+    """The request id that a result line shows for its item."""
+    return batch_request_id(job_id, index=index, attempts=attempts).replace("batch_req_", "req_")
 
 
 def read_batch_request_id(text: str) -> RequestRef:

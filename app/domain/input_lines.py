@@ -3,6 +3,8 @@
 A line that is not a JSON object, or has no usable or a repeated ``custom_id``, refuses the whole input. In the OpenAI
 dialect ``method``, ``url`` and ``model`` are checked here as well. Whatever is wrong only with a line's *body* is left
 to the item itself.
+
+In the Anthropic dialect a line has ``params`` in place of ``body``; they become a body as the item is read.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ import orjson
 from app.domain.items import InputItem, ItemErrorCode, ItemFailed
 from app.domain.jobs import Dialect
 from app.domain.jsonl import Line
+from app.domain.message_params import ApiVersion, chat_request
+from app.errors import InvalidRequest, MissingParameter
 
 CUSTOM_ID_MAX_CHARS = 512
 MAX_DEPTH = 100
@@ -158,11 +162,12 @@ class InputCheck:
     def _check_request(self, number: int, parsed: dict[str, Any]) -> bool:
         before = self.n_problems
         self._check_custom_id(number, parsed.get("custom_id"))
-        if "body" not in parsed:
-            self._report(number, "missing_required_parameter", "The line has no 'body'.", "body")
+        name = body_field(self.dialect)
+        if name not in parsed:
+            self._report(number, "missing_required_parameter", f"The line has no '{name}'.", name)
         if self.dialect is Dialect.OPENAI or "method" in parsed or "url" in parsed:
             self._check_envelope(number, parsed)
-        body = parsed.get("body")
+        body = parsed.get(name)
         if isinstance(body, dict):
             self._check_body(number, body)
         return self.n_problems == before
@@ -211,6 +216,11 @@ class InputCheck:
         self.n_problems += 1
         if len(self.problems) < MAX_REPORTED_PROBLEMS:
             self.problems.append(problem)
+
+
+def body_field(dialect: Dialect) -> str:
+    """The field of a line that holds what is asked of the model."""
+    return "params" if dialect is Dialect.ANTHROPIC else "body"
 
 
 def _repeat(number: int, first: int, what: str) -> LineProblem:
@@ -266,22 +276,41 @@ class ItemDefaults:
     parameters: dict[str, Any]
     endpoint: str
     known_models: frozenset[str]
+    dialect: Dialect = Dialect.NATIVE
+    api_version: str | None = None
+    """Of a batch of messages."""
 
 
 def read_item(parsed: dict[str, Any], *, index: int, attempt: int, defaults: ItemDefaults) -> InputItem | ItemFailed:
     """Make an item of a line that passed :class:`InputCheck`; a wrong body becomes its failure."""
-    body = parsed.get("body")
+    name = body_field(defaults.dialect)
+    body = parsed.get(name)
     if not isinstance(body, dict):
-        return ItemFailed(index, ItemErrorCode.INVALID_REQUEST, "'body' must be a JSON object.")
+        return ItemFailed(index, ItemErrorCode.INVALID_REQUEST, f"'{name}' must be a JSON object.")
     merged = {**defaults.parameters, **body}
     model = merged.setdefault("model", defaults.model)
     if model is None:
         return ItemFailed(
             index, ItemErrorCode.MISSING_REQUIRED_PARAMETER, "Neither the item nor its job names a 'model'."
         )
+    try:
+        asked = _for_engine(merged, defaults)
+    except InvalidRequest as problem:
+        return ItemFailed(index, _code_of(problem), problem.message)
     if model != defaults.model:
         return _wrong_model(index, model, defaults)
-    return InputItem(index=index, custom_id=parsed["custom_id"], body=merged, attempt=attempt)
+    return InputItem(index=index, custom_id=parsed["custom_id"], body=asked, attempt=attempt)
+
+
+def _for_engine(body: dict[str, Any], defaults: ItemDefaults) -> dict[str, Any]:
+    if defaults.dialect is not Dialect.ANTHROPIC:
+        return body
+    return chat_request(body, version=ApiVersion(defaults.api_version or ApiVersion.FIRST))
+
+
+def _code_of(problem: InvalidRequest) -> ItemErrorCode:
+    is_missing = isinstance(problem, MissingParameter)
+    return ItemErrorCode.MISSING_REQUIRED_PARAMETER if is_missing else ItemErrorCode.INVALID_REQUEST
 
 
 def _wrong_model(index: int, model: Any, defaults: ItemDefaults) -> ItemFailed:
@@ -289,5 +318,8 @@ def _wrong_model(index: int, model: Any, defaults: ItemDefaults) -> ItemFailed:
         return ItemFailed(
             index, ItemErrorCode.MODEL_NOT_FOUND, f"There is no model {_shown(model)}; see GET /v1/models."
         )
+    if defaults.model is None:
+        message = f"Model {_shown(model)} does not serve {defaults.endpoint}; see GET /v1/models."
+        return ItemFailed(index, ItemErrorCode.INVALID_REQUEST, message)
     message = f"The item names model {_shown(model)} but its job runs {_shown(defaults.model)}; send it in another job."
     return ItemFailed(index, ItemErrorCode.INVALID_REQUEST, message)

@@ -11,11 +11,16 @@ from app.domain.states import JobState
 
 
 class Dialect(StrEnum):
-    """The API a job was made through; its result parts are stored in this dialect's lines."""
+    """The API a job was made through."""
 
     NATIVE = "native"
     OPENAI = "openai"
     ANTHROPIC = "anthropic"
+
+    @property
+    def stores_openai_lines(self) -> bool:
+        """Whether result parts hold OpenAI's lines, and are output files there; else they hold native ones."""
+        return self is not Dialect.NATIVE
 
 
 class Priority(StrEnum):
@@ -78,6 +83,8 @@ class JobRequest:
     metadata: dict[str, str] = field(default_factory=dict)
     schedule_id: str | None = None
     webhook: JobWebhook | None = None
+    api_version: str | None = None
+    """The ``anthropic-version`` that a batch of messages was made under; None in the other dialects."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +127,7 @@ class Job:
     schedule_id: str | None
     webhook: JobWebhook | None
     group_id: str | None
+    api_version: str | None
     created_at: datetime
     deadline_at: datetime
     queued_at: datetime | None
@@ -202,7 +210,7 @@ class JobDetails:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultPart:
-    """One immutable object of result lines, in the dialect of its job."""
+    """One immutable object of result lines, as the dialect of its job stores them."""
 
     seq: int
     outcome: str

@@ -3,6 +3,9 @@
 Native:  ``{"custom_id", "index", "status", "response", "error", "attempts", "model_version", "usage"}``
 OpenAI:  ``{"id", "custom_id", "response", "error"}``; index and attempts travel inside ``id``.
 
+The Anthropic dialect stores OpenAI's, so that its batches have output files there too; ``message_results`` makes its
+own lines of them as they are read.
+
 Response bodies arrive from the engines as serialised JSON and are spliced in as they are.
 """
 
@@ -13,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from app.domain.ids import batch_request_id, read_batch_request_id
+from app.domain.ids import batch_request_id, read_batch_request_id, request_id_of_item
 from app.domain.items import ItemErrorCode, ItemFailed, ItemSucceeded
 from app.domain.jobs import Dialect
 from app.domain.retries import is_retryable
@@ -47,6 +50,11 @@ class LineContext:
     job_id: str
     model_version: str | None
 
+    @property
+    def is_native(self) -> bool:
+        """Whether lines are stored as the native dialect shows them."""
+        return not self.dialect.stores_openai_lines
+
 
 def status_of(code: str) -> int:
     """The HTTP status an item failure is reported with."""
@@ -61,7 +69,7 @@ def error_type(code: str) -> str:
 def succeeded_line(context: LineContext, outcome: ItemSucceeded, *, custom_id: str, attempts: int) -> bytes:
     """The line of an item that succeeded, with its line end."""
     response = _response(context, outcome.index, attempts, 200, outcome.body)
-    if context.dialect is Dialect.OPENAI:
+    if not context.is_native:
         return _openai_line(context, outcome.index, attempts, custom_id, response, b"null")
     usage = orjson.dumps({"input_tokens": outcome.input_tokens, "output_tokens": outcome.output_tokens})
     return _native_line(context, outcome.index, attempts, custom_id, "succeeded", response, b"null", usage)
@@ -70,7 +78,7 @@ def succeeded_line(context: LineContext, outcome: ItemSucceeded, *, custom_id: s
 def failed_line(context: LineContext, outcome: ItemFailed, *, custom_id: str, attempts: int) -> bytes:
     """The line of an item that ran, or was refused by the engine, and failed."""
     kind, status = error_type(outcome.code), status_of(outcome.code)
-    if context.dialect is Dialect.OPENAI:
+    if not context.is_native:
         error = {"message": outcome.message, "type": kind, "param": None, "code": outcome.code}
         body = _dumps({"error": error})
         response = _response(context, outcome.index, attempts, status, body)
@@ -82,7 +90,7 @@ def failed_line(context: LineContext, outcome: ItemFailed, *, custom_id: str, at
 def never_ran_line(context: LineContext, *, index: int, custom_id: str, outcome: str, attempts: int = 0) -> bytes:
     """The line of an item whose job was cancelled or expired before it ran."""
     native_code, openai_code, message = NEVER_RAN[outcome]
-    if context.dialect is Dialect.OPENAI:
+    if not context.is_native:
         error = _dumps({"code": openai_code, "message": message})
         return _openai_line(context, index, attempts, custom_id, b"null", error)
     error = _dumps(_native_error(native_code, message))
@@ -95,9 +103,16 @@ def to_native(line: bytes, *, outcome: str, context: LineContext) -> bytes:
     Args:
         outcome: the outcome its part holds: succeeded, failed, cancelled or expired.
     """
-    if context.dialect is not Dialect.OPENAI:
+    if context.is_native:
         return line
-    stored = orjson.loads(line)
+    return orjson.dumps(native_fields(line, outcome=outcome, context=context)) + b"\n"
+
+
+def native_fields(line: bytes, *, outcome: str, context: LineContext) -> dict[str, Any]:
+    """What the native line of a stored line holds; see ``to_native``."""
+    stored: dict[str, Any] = orjson.loads(line)
+    if context.is_native:
+        return stored
     ref = read_batch_request_id(stored["id"])
     shown: dict[str, Any] = {
         "custom_id": stored["custom_id"],
@@ -119,12 +134,12 @@ def to_native(line: bytes, *, outcome: str, context: LineContext) -> bytes:
     else:
         native_code, _, message = NEVER_RAN[outcome]
         shown["error"] = _native_error(native_code, message)
-    return orjson.dumps(shown) + b"\n"
+    return shown
 
 
 def tried_item(line: bytes, *, outcome: str, context: LineContext) -> tuple[int, int]:
     """Index of the item of a stored line, and how often it was tried."""
-    shown = orjson.loads(to_native(line, outcome=outcome, context=context))
+    shown = native_fields(line, outcome=outcome, context=context)
     return shown["index"], shown["attempts"]
 
 
@@ -144,8 +159,8 @@ def _native_error(code: str, message: str) -> dict[str, Any]:
 
 
 def _response(context: LineContext, index: int, attempts: int, status: int, body: bytes) -> bytes:
-    if context.dialect is Dialect.OPENAI:
-        request_id = batch_request_id(context.job_id, index=index, attempts=attempts).replace("batch_req_", "req_")
+    if not context.is_native:
+        request_id = request_id_of_item(context.job_id, index=index, attempts=attempts)
         return b'{"status_code":%d,"request_id":"%s","body":%s}' % (status, request_id.encode(), body)
     return b'{"status_code":%d,"body":%s}' % (status, body)
 

@@ -13,7 +13,7 @@ from app.domain.jobs import Counts, Dialect, JobRequest, JobWebhook, OnDeadline,
 from app.domain.windows import LONGEST_S, SHORTEST_S
 
 # Set by the run itself, so no part of a template.
-_NOT_IN_TEMPLATE = frozenset({"dialect", "inputs", "input_file_id", "schedule_id"})
+_NOT_IN_TEMPLATE = frozenset({"dialect", "inputs", "input_file_id", "schedule_id", "api_version"})
 _READ: dict[str, Callable[[Any], Any]] = {
     "priority": Priority,
     "on_deadline": OnDeadline,

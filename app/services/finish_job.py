@@ -20,7 +20,7 @@ from app.db.repositories.outcomes import Outcomes
 from app.domain.chunks import Chunk, NewPart
 from app.domain.files import OUTPUT_PURPOSE
 from app.domain.ids import batch_id, new_id
-from app.domain.jobs import Counts, Dialect, Job
+from app.domain.jobs import Counts, Job
 from app.domain.states import TERMINAL_JOB_STATES, JobState, final_state
 from app.errors import ResultsIncomplete
 from app.services.job_details import details_from, final_of
@@ -117,8 +117,8 @@ def _check_complete(job: Job, counts: Counts, totals: dict[str, tuple[int, int]]
 def _result_files(
     connection: Connection, job: Job, totals: dict[str, tuple[int, int]], expires_after_s: int
 ) -> dict[str, Any]:
-    """Make the output and error files of an OpenAI batch; one that would be empty is not made."""
-    if job.dialect is not Dialect.OPENAI:
+    """Make the output and error files of a batch; one that would be empty is not made."""
+    if not job.dialect.stores_openai_lines:
         return {}
     sizes = {
         "output": totals.get("succeeded", (0, 0))[1],

@@ -16,6 +16,7 @@ from app.domain.states import STOPPED_CHUNK
 from app.errors import ObjectMissing
 from app.ports import ObjectStore
 from app.services.chunk_input import read_chunk_lines
+from app.storage.line_stream import LineStream
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +31,7 @@ def store_never_ran(*, storage: ObjectStore, job: Job, chunks: Sequence[Chunk], 
     for outcome, state in STOPPED_CHUNK.items():
         stopped = [chunk for chunk in chunks if chunk.state is state]
         if stopped:
-            lines = _LineStream(_lines(storage, job, stopped, outcome, max_line_bytes))
+            lines = LineStream(_lines(storage, job, stopped, outcome, max_line_bytes))
             key = f"parts/{job.tenant_id}/{job.id}/{outcome}-{secrets.token_hex(8)}.jsonl"
             stored = storage.put(key, cast("BinaryIO", lines))
             parts.append(
@@ -79,24 +80,3 @@ def _places(chunk: Chunk) -> Iterator[ItemSpan]:
 
 def _by_line(span: ItemSpan) -> str:
     return f"line {span.index + 1}"
-
-
-class _LineStream:
-    """Lines as the byte stream an object store reads from."""
-
-    def __init__(self, lines: Iterator[bytes]) -> None:
-        self._lines = lines
-        self._rest = b""
-        self.n_lines = 0
-
-    def read(self, size: int = -1) -> bytes:
-        """Up to ``size`` bytes, all that is left where it is negative."""
-        wanted = size if size >= 0 else 1 << 62
-        pieces, held = [self._rest], len(self._rest)
-        while held < wanted and (line := next(self._lines, None)) is not None:
-            self.n_lines += 1
-            pieces.append(line)
-            held += len(line)
-        data = b"".join(pieces)
-        self._rest = data[wanted:]
-        return data[:wanted]

@@ -56,13 +56,18 @@ def plan_input(*, wiring: Wiring, job: Job, reader: ObjectReader, tick: Callable
     Args:
         tick: called after every line; now and then it renews the planner's lease, and raises where that is lost.
     """
-    check = input_check(wiring, job, max_items=wiring.settings.max_job_items)
+    check = input_check(wiring, job, max_items=_max_items(wiring, job.dialect))
     cutter = Cutter(wiring, job)
     for line in sound_lines(check, reader, tick=tick):
         cutter.add(line, check.model)
     check.finish()
     cutter.close()
     return InputPlan(check=check, model=cutter.model, pool=cutter.pool, chunks=cutter.chunks)
+
+
+def _max_items(wiring: Wiring, dialect: Dialect) -> int:
+    settings = wiring.settings
+    return settings.max_message_batch_items if dialect is Dialect.ANTHROPIC else settings.max_job_items
 
 
 def input_check(wiring: Wiring, source: Plannable, *, max_items: int, seen: SeenIds | None = None) -> InputCheck:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from app.db.repositories.jobs import Jobs
 from app.db.repositories.parts import Parts
 from app.domain.byte_ranges import Content, Segment
-from app.domain.jobs import Dialect, Job
+from app.domain.jobs import Job
 from app.domain.result_lines import LineContext, to_native
 from app.domain.result_pages import Cursor, PageOfLines, page_of_lines
 from app.domain.states import TERMINAL_JOB_STATES
@@ -45,7 +45,7 @@ class Results:
     @property
     def stored_as_shown(self) -> bool:
         """Whether the parts hold the very lines that are shown, so that they can be passed on unparsed."""
-        return self.job.dialect is not Dialect.OPENAI and all(piece.is_whole for piece in self.page.slices)
+        return line_context(self.job).is_native and all(piece.is_whole for piece in self.page.slices)
 
     @property
     def content(self) -> Content:

@@ -302,6 +302,8 @@ class _Attempt:
             parameters=self._job.parameters,
             endpoint=self._job.endpoint,
             known_models=frozenset(self._wiring.models),
+            dialect=self._job.dialect,
+            api_version=self._job.api_version,
         )
         return read_chunk_items(
             storage=self._wiring.storage,

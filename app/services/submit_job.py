@@ -7,6 +7,8 @@ import uuid
 from dataclasses import asdict, replace
 from typing import Any
 
+from sqlalchemy import Connection
+
 from app.db.notify import notify
 from app.db.repositories.files import Files
 from app.db.repositories.jobs import Jobs
@@ -14,7 +16,7 @@ from app.db.session import Database
 from app.domain.files import BATCH_PURPOSE, File
 from app.domain.ids import new_id
 from app.domain.inline_items import inline_lines
-from app.domain.jobs import JobDetails, JobRequest
+from app.domain.jobs import Job, JobDetails, JobRequest
 from app.domain.states import JobState
 from app.domain.windows import window_seconds
 from app.errors import InvalidRequest, NotFound, RequestTooLarge
@@ -27,6 +29,7 @@ from app.services.storage_quota import check_storage
 from app.services.webhook_secrets import job_webhook_secret
 from app.wiring import Wiring
 from config.models import ModelSpec
+from config.settings import Settings
 
 
 def submit_job(
@@ -59,20 +62,28 @@ def _accept(
     wiring: Wiring, window_s: int, row: dict[str, Any], once: Once[JobDetails] | None, *, in_turn: bool
 ) -> JobDetails:
     with wiring.database.begin() as connection:
-        if in_turn:
-            check_queue_in_turn(connection, tenant_id=row["tenant_id"], limit=wiring.settings.max_queued_jobs)
-        job = Jobs(connection).insert(completion_window_s=window_s, values=row)
-        check_storage(
-            connection, wiring.settings, tenant_id=job.tenant_id, new_bytes=job.input_size_bytes, is_counted=True
-        )
+        job = insert_job(connection, wiring.settings, window_s=window_s, row=row, in_turn=in_turn)
         details = replace(
             job_details(connection, [job], wiring.models)[0],
             webhook_secret=job_webhook_secret(wiring.settings, job.tenant_id, job.webhook),
         )
         if once is not None:
             once.keep(connection, details)
-        notify(connection)
         return details
+
+
+def insert_job(connection: Connection, settings: Settings, *, window_s: int, row: dict[str, Any], in_turn: bool) -> Job:
+    """Insert a job whose input is stored, as long as its tenant has room; the commit wakes the dispatcher.
+
+    Raises:
+        QueueFull, StorageQuotaExceeded: nothing may be committed.
+    """
+    if in_turn:
+        check_queue_in_turn(connection, tenant_id=row["tenant_id"], limit=settings.max_queued_jobs)
+    job = Jobs(connection).insert(completion_window_s=window_s, values=row)
+    check_storage(connection, settings, tenant_id=job.tenant_id, new_bytes=job.input_size_bytes, is_counted=True)
+    notify(connection)
+    return job
 
 
 def check_model(request: JobRequest, wiring: Wiring) -> None:
@@ -178,4 +189,5 @@ def asked_of(request: JobRequest) -> dict[str, Any]:
         "output_expires_after_s": request.output_expires_after_s,
         "schedule_id": request.schedule_id,
         "webhook": asdict(request.webhook) if request.webhook else None,
+        "api_version": request.api_version,
     }

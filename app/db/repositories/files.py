@@ -133,6 +133,11 @@ class Files:
         if deleted.object_key is not None:
             StoredBytes(self._connection).add(tenant_id, -deleted.size_bytes)
 
+    def delete_of_job(self, tenant_id: str, job_id: str) -> None:
+        """Take the output and error files of a job away from its tenant."""
+        own = (files.c.tenant_id == tenant_id, files.c.job_id == job_id, files.c.deleted_at.is_(None))
+        self._connection.execute(update(files).where(*own).values(deleted_at=func.now()))
+
     def _behind(self, query: Select[Any], tenant_id: str, after: str, *, newest_first: bool) -> Select[Any]:
         mark = self._connection.execute(
             select(files.c.created_at, files.c.id).where(files.c.tenant_id == tenant_id, files.c.id == after)

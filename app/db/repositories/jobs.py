@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ _ENUMS = {
     "on_deadline": OnDeadline,
     "on_oversize": OnOversize,
 }
+
+_listed_at = tuple_(jobs.c.created_at, jobs.c.id)
 
 # A job that was cancelled before it was planned is planned all the same, so that each of its items gets its line; a
 # paused one too, so that it is refused early if it must be, and goes on at once when it is resumed. One that is queued
@@ -70,10 +73,10 @@ class Jobs:
         """One job of a tenant.
 
         Raises:
-            NotFound: no such job, or another tenant's; ``param`` is where its id came from.
+            NotFound: no such job, another tenant's, or deleted; ``param`` is where its id came from.
         """
-        query = select(*_FIELDS).where(jobs.c.id == job_id, jobs.c.tenant_id == tenant_id)
-        return self._one(query, job_id, param=param)
+        own = (jobs.c.id == job_id, jobs.c.tenant_id == tenant_id, jobs.c.deleted_at.is_(None))
+        return self._one(select(*_FIELDS).where(*own), job_id, param=param)
 
     def get_any(self, job_id: str) -> Job:
         """One job whoever owns it; for processes that act on ids from our own messages."""
@@ -89,16 +92,25 @@ class Jobs:
         return self._one(select(*_FIELDS).where(jobs.c.id == job_id).with_for_update(), job_id)
 
     def list(self, tenant_id: str, *, limit: int, after: str | None, filters: JobFilters) -> list[Job]:
-        """A tenant's jobs, newest first, behind the job ``after``.
+        """A tenant's jobs, newest first, behind the job ``after``; one that was deleted since still marks its place.
 
         Raises:
-            NotFound: there is no job ``after``.
+            NotFound: the tenant never had a job ``after``.
         """
-        query = select(*_FIELDS).where(jobs.c.tenant_id == tenant_id, *_conditions(filters))
+        query = self._listed(tenant_id, filters)
         if after is not None:
-            cursor = self.get(tenant_id, after, param="after")
-            query = query.where(tuple_(jobs.c.created_at, jobs.c.id) < (cursor.created_at, cursor.id))
+            query = query.where(_listed_at < self._place(tenant_id, after, param="after"))
         query = query.order_by(jobs.c.created_at.desc(), jobs.c.id.desc()).limit(limit)
+        return [_job(row) for row in self._connection.execute(query).mappings()]
+
+    def list_before(self, tenant_id: str, *, limit: int, before: str, filters: JobFilters) -> builtins.list[Job]:
+        """Those of a tenant's jobs that the list shows right before ``before``, nearest first.
+
+        Raises:
+            NotFound: the tenant never had a job ``before``.
+        """
+        query = self._listed(tenant_id, filters).where(_listed_at > self._place(tenant_id, before, param="before"))
+        query = query.order_by(jobs.c.created_at, jobs.c.id).limit(limit)
         return [_job(row) for row in self._connection.execute(query).mappings()]
 
     def change_state(
@@ -223,6 +235,17 @@ class Jobs:
         )
         return self._connection.execute(query).scalars().all()
 
+    def _listed(self, tenant_id: str, filters: JobFilters) -> Select[Any]:
+        own = (jobs.c.tenant_id == tenant_id, jobs.c.deleted_at.is_(None))
+        return select(*_FIELDS).where(*own, *_conditions(filters))
+
+    def _place(self, tenant_id: str, job_id: str, *, param: str) -> tuple[datetime, str]:
+        query = select(jobs.c.created_at).where(jobs.c.id == job_id, jobs.c.tenant_id == tenant_id)
+        created_at: datetime | None = self._connection.execute(query).scalar_one_or_none()
+        if created_at is None:
+            raise _not_found(job_id, param=param)
+        return created_at, job_id
+
     def _insert(self, values: dict[str, Any]) -> Job:
         statement = jobs.insert().values(**values).returning(*_FIELDS)
         job = _job(self._connection.execute(statement).mappings().one())
@@ -233,8 +256,12 @@ class Jobs:
     def _one(self, query: Select[Any], job_id: str, *, param: str = "id") -> Job:
         row = self._connection.execute(query).mappings().one_or_none()
         if row is None:
-            raise NotFound(f"There is no job {job_id[:80]!r}.", param=param)
+            raise _not_found(job_id, param=param)
         return _job(row)
+
+
+def _not_found(job_id: str, *, param: str) -> NotFound:
+    return NotFound(f"There is no job {job_id[:80]!r}.", param=param)
 
 
 def _from_now(seconds: float) -> ColumnElement[Any]:

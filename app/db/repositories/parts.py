@@ -66,6 +66,13 @@ class Parts:
         )
         return self._connection.execute(query).scalars().all()
 
+    def expired_among(self, tenant_id: str, job_ids: Collection[str]) -> set[str]:
+        """Those of a tenant's jobs whose results have reached the end of their life."""
+        query = select(jobs.c.id).where(
+            jobs.c.tenant_id == tenant_id, jobs.c.id.in_(job_ids), jobs.c.results_expire_at <= func.now()
+        )
+        return set(self._connection.execute(query).scalars())
+
     def are_expired(self, tenant_id: str, job_id: str) -> bool:
         """Whether a job's results have reached the end of their life."""
         query = select(jobs.c.results_expire_at <= func.now()).where(jobs.c.tenant_id == tenant_id, jobs.c.id == job_id)

@@ -309,6 +309,50 @@ def test_a_wrong_body_is_one_failed_item(body: object, code: str) -> None:
     assert failed.code == code
 
 
+MESSAGE = {"model": "chat", "max_tokens": 5, "messages": [{"role": "user", "content": "hello"}]}
+
+
+def message_item(params: object, *, model: str | None = "chat", version: str = "2023-06-01") -> InputItem | ItemFailed:
+    defaults = ItemDefaults(
+        model=model,
+        parameters={},
+        endpoint="/v1/chat/completions",
+        known_models=frozenset({"chat", "echo"}),
+        dialect=Dialect.ANTHROPIC,
+        api_version=version,
+    )
+    return read_item({"custom_id": "a", "params": params}, index=0, attempt=1, defaults=defaults)
+
+
+def test_a_line_of_a_message_batch_has_params_and_reaches_the_engine_as_a_chat_request() -> None:
+    check = check_of(Dialect.ANTHROPIC, usable_models=frozenset({"chat"}))
+    assert check.check(line_of(orjson.dumps({"custom_id": "a", "params": {**MESSAGE, "model": "typo"}}), 1))
+    assert check.check(line_of(orjson.dumps({"custom_id": "b", "params": MESSAGE}), 2))
+    assert check.model == "chat"
+    item = message_item({**MESSAGE, "stop_sequences": ["END"]})
+    assert isinstance(item, InputItem)
+    assert item.body["stop"] == ["END"]
+
+
+@pytest.mark.parametrize(
+    ("params", "version", "code"),
+    [
+        ("text", "2023-06-01", "invalid_request"),
+        ({**MESSAGE, "model": None}, "2023-06-01", "missing_required_parameter"),
+        ({**MESSAGE, "max_tokens": None}, "2023-06-01", "missing_required_parameter"),
+        ({**MESSAGE, "max_tokens": -1, "model": "nobody"}, "2023-06-01", "invalid_request"),
+        ({**MESSAGE, "model": "nobody"}, "2023-06-01", "model_not_found"),
+        ({**MESSAGE, "model": "echo"}, "2023-06-01", "invalid_request"),
+        ({**MESSAGE, "temperature": 1}, "2026-10-21", "invalid_request"),
+    ],
+)
+@pytest.mark.parametrize("model", ["chat", None])
+def test_wrong_params_are_one_failed_item(params: object, version: str, code: str, model: str | None) -> None:
+    failed = message_item(params, model=model, version=version)
+    assert isinstance(failed, ItemFailed)
+    assert failed.code == code
+
+
 def test_natively_a_model_that_nobody_serves_is_not_taken_for_the_job() -> None:
     """A wrong body is one failed item: its neighbours, which name a real model, must run."""
     check = check_of(Dialect.NATIVE, usable_models=frozenset({"echo"}))

@@ -26,6 +26,7 @@ from app.domain.result_lines import (
 JOB_ID = new_id("job_")
 NATIVE = LineContext(Dialect.NATIVE, JOB_ID, "fp32")
 OPENAI = LineContext(Dialect.OPENAI, JOB_ID, "fp32")
+ANTHROPIC = LineContext(Dialect.ANTHROPIC, JOB_ID, "fp32")
 CUSTOM_IDS = st.text(min_size=1, max_size=40)
 INDEXES = st.integers(0, 10**8)
 ATTEMPTS = st.integers(1, 10)
@@ -84,6 +85,13 @@ def test_an_item_that_never_ran_reads_the_same_whichever_dialect_stored_it(
     shown = only_line(stored)
     assert shown["response"] is None
     assert shown["error"]["code"] == NEVER_RAN[outcome][1]
+
+
+def test_batches_of_both_vendors_dialects_store_the_same_lines() -> None:
+    outcome = ItemSucceeded(0, b"{}", 1, 1)
+    stored = [succeeded_line(context, outcome, custom_id="a", attempts=1) for context in (OPENAI, ANTHROPIC)]
+    assert stored[0] == stored[1]
+    assert len({to_native(line, outcome="succeeded", context=ANTHROPIC) for line in stored}) == 1
 
 
 @given(INDEXES, st.integers(0, 255))

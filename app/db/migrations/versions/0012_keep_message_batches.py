@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlalchemy as sa
+from alembic import op
+
 revision = "0012"
 down_revision = "0011"
 branch_labels = None
@@ -10,7 +13,11 @@ depends_on = None
 
 def upgrade() -> None:
     """Apply the revision."""
+    op.add_column("jobs", sa.Column("api_version", sa.Text(), nullable=True))
+    op.add_column("jobs", sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=True))
 
 
 def downgrade() -> None:
     """Take the revision back."""
+    op.drop_column("jobs", "deleted_at")
+    op.drop_column("jobs", "api_version")
