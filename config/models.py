@@ -24,7 +24,7 @@ ENDPOINTS_OF = {
     "cross_encoder": {"/v1/rerank"},
     "sequence_classifier": {"/v1/classify"},
     UPSTREAM: {"/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/rerank", "/v1/classify"},
-    "echo": {"/v1/echo"},
+    "echo": {"/v1/echo", "/v1/chat/completions"},
 }
 """What each engine can answer."""
 ENGINES = frozenset(ENDPOINTS_OF)

@@ -1,5 +1,7 @@
 """An engine without a model: answers ``{"echo": input}``, for orchestration benchmarks and tests.
 
+As a chat model (``echo_chat``) it says what was said last, so that clients can be tried without one.
+
 An item may carry controls in ``body["echo"]``: ``delay_s`` (sleep first), ``fail`` (end with this item error
 code), ``fail_times`` (only on the first n attempts of the item's life; absent: always), ``crash`` (kill the
 process with SIGSEGV, as a broken native library would), ``hang`` (never come back, as native code that holds the
@@ -22,12 +24,13 @@ from typing import Any, Self
 import orjson
 
 from app.domain.items import InputItem, ItemErrorCode, ItemFailed, ItemOutcome, ItemSucceeded
+from app.domain.message_batches import CHAT_ENDPOINT
 from workers.engines.base import BadItem, Engine, Stopped, invalid, required_input
+from workers.engines.echo_chat import CHARACTERS_PER_TOKEN, answer_chat, check_chat
 
 MAX_DELAY_S = 3600.0
 HANG_S = 3600
 STOP_LOOK_S = 0.05
-CHARACTERS_PER_TOKEN = 4
 _CONTROLS = frozenset({"delay_s", "fail", "fail_times", "crash", "hang"})
 _CODES = frozenset(code.value for code in ItemErrorCode)
 
@@ -62,13 +65,32 @@ class EchoEngine(Engine[EchoWindow, EchoBatch, None]):
     uses_device = False
     window_items = 4096
 
+    def __init__(
+        self,
+        *,
+        check: Callable[[dict[str, Any]], object] | None = None,
+        answer: Callable[[InputItem], ItemOutcome] | None = None,
+    ) -> None:
+        """Echo inputs, or whatever else is asked for.
+
+        Args:
+            check: raises BadItem for a body that there is no answer to.
+            answer: of a body that was checked.
+        """
+        self._check = check or required_input
+        self._answer = answer or _echo
+
+    def serving(self, endpoint: str) -> EchoEngine:
+        """See ``Engine.serving``."""
+        return EchoEngine(check=check_chat, answer=answer_chat) if endpoint == CHAT_ENDPOINT else self
+
     def prepare(self, items: Sequence[InputItem], *, on_oversize: str = "fail") -> EchoWindow:  # noqa: ARG002
         """Check every body; plain items go into one batch, each item with controls into its own."""
         window = EchoWindow(items=items)
         plain: list[int] = []
         for position, item in enumerate(items):
             try:
-                required_input(item.body)
+                self._check(item.body)
                 if item.body.get("echo") is None:
                     plain.append(position)
                 else:
@@ -99,7 +121,7 @@ class EchoEngine(Engine[EchoWindow, EchoBatch, None]):
             if position in told_to_fail:
                 yield _told_failure(items[position], told_to_fail[position])
             else:
-                yield _echo(items[position])
+                yield self._answer(items[position])
 
 
 def _plan_controlled(window: EchoWindow, position: int, item: InputItem) -> None:
