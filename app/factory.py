@@ -22,6 +22,8 @@ from app.api import (
     request_metrics,
     security_headers,
 )
+from app.api.anthropic import batches as message_batches
+from app.api.anthropic import messages
 from app.api.blueprints import ApiBlueprint
 from app.api.event_lane import EventLane
 from app.api.json_provider import OrjsonProvider
@@ -42,6 +44,8 @@ BLUEPRINTS: Sequence[ApiBlueprint] = (
     embeddings.blueprint,
     completions.blueprint,
     scores.blueprint,
+    messages.blueprint,
+    message_batches.blueprint,
     schedules.blueprint,
     stats.blueprint,
     webhook_endpoints.blueprint,

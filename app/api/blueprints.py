@@ -43,6 +43,7 @@ _ALWAYS: dict[Access, tuple[type[errors.NightshiftError], ...]] = {
     Access.ADMIN: (errors.NotAuthenticated, errors.NotPermitted, errors.DatabaseUnavailable),
     Access.OPEN: (),
 }
+EXAMPLE_REQUEST_ID = "req_0123456789abcdef01234567"
 _LOCATION_DOC = {"description": "Where it is shown", "schema": {"type": "string"}}
 _OF_A_BODY = (
     errors.InvalidJson,
@@ -89,6 +90,11 @@ class ApiBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest ships no t
             ...
 
     ARGUMENTS_PARSER = RequestParser()
+
+    error_schema = "Error"
+    """The body of every error, by its name in the documentation."""
+    always: tuple[type[errors.NightshiftError], ...] = ()
+    """How every route can refuse, beside its key and the database."""
 
     def __init__(self, name: str, *, access: Access = Access.TENANT, description: str, **kwargs: Any) -> None:
         super().__init__(name, __name__, description=description, **kwargs)
@@ -162,7 +168,7 @@ class ApiBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest ships no t
         of_key = _OF_A_KEY if creates else ()
         of_rate = (errors.RateLimited,) if doc_info.get("rate_limited") else ()
         own = doc_info.get("refusals", ())
-        refusals = dict.fromkeys([*_ALWAYS[self.access], *_of_input(doc), *of_key, *of_rate, *own])
+        refusals = dict.fromkeys([*_ALWAYS[self.access], *self.always, *_of_input(doc), *of_key, *of_rate, *own])
         if creates:
             doc.setdefault("parameters", []).append(PARAMETER_DOC)
         by_status: dict[int, list[type[errors.NightshiftError]]] = {}
@@ -173,8 +179,28 @@ class ApiBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest ships no t
             doc["security"] = []
         for status in [status for status in responses if str(status).isdigit() and int(status) == 400]:
             del responses[status]  # what flask-smorest writes for every body; ours says more
-        responses.update({str(status): _error_response(kinds) for status, kinds in sorted(by_status.items())})
+        responses.update({str(status): self._error_response(kinds) for status, kinds in sorted(by_status.items())})
         return doc
+
+    def _error_response(self, refusals: list[type[errors.NightshiftError]]) -> dict[str, Any]:
+        examples = {refusal.code: {"value": self.error_example(refusal)} for refusal in refusals}
+        schema = {"$ref": f"#/components/schemas/{self.error_schema}"}
+        return {
+            "description": " ".join(dict.fromkeys(first_line(refusal) for refusal in refusals)),
+            "content": {"application/json": {"schema": schema, "examples": examples}},
+        }
+
+    def error_example(self, refusal: type[errors.NightshiftError]) -> dict[str, Any]:
+        """Such a body."""
+        error = {
+            "type": kind_of(refusal).type,
+            "code": refusal.code,
+            "message": first_line(refusal),
+            "param": "metadata" if issubclass(refusal, errors.InvalidRequest) else None,
+            "retryable": refusal.retryable,
+            "request_id": EXAMPLE_REQUEST_ID,
+        }
+        return {"error": error}
 
 
 def is_rate_limited(view: Callable[..., Any] | None) -> bool:
@@ -188,26 +214,6 @@ def _of_input(doc: dict[str, Any]) -> tuple[type[errors.NightshiftError], ...]:
     return _OF_A_QUERY if doc.get("parameters") else ()
 
 
-def _error_response(refusals: list[type[errors.NightshiftError]]) -> dict[str, Any]:
-    examples = {refusal.code: {"value": _example(refusal)} for refusal in refusals}
-    schema = {"$ref": "#/components/schemas/Error"}
-    return {
-        "description": " ".join(dict.fromkeys(_first_line(refusal) for refusal in refusals)),
-        "content": {"application/json": {"schema": schema, "examples": examples}},
-    }
-
-
-def _example(refusal: type[errors.NightshiftError]) -> dict[str, Any]:
-    error = {
-        "type": kind_of(refusal).type,
-        "code": refusal.code,
-        "message": _first_line(refusal),
-        "param": "metadata" if issubclass(refusal, errors.InvalidRequest) else None,
-        "retryable": refusal.retryable,
-        "request_id": "req_0123456789abcdef01234567",
-    }
-    return {"error": error}
-
-
-def _first_line(refusal: type[errors.NightshiftError]) -> str:
+def first_line(refusal: type[errors.NightshiftError]) -> str:
+    """What the documentation of an error begins with."""
     return (refusal.__doc__ or refusal.code).strip().splitlines()[0]

@@ -11,6 +11,7 @@ from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import ClientDisconnected, HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from app import errors
+from app.api.dialects import speaks_anthropic
 from app.api.error_tables import ErrorKind, kind_of
 
 log = structlog.get_logger(__name__)
@@ -102,12 +103,14 @@ def _internal() -> Response:
 def _response(
     kind: ErrorKind, *, code: str, message: str, param: str | None = None, retryable: bool = False
 ) -> Response:
-    body: dict[str, Any] = {
-        "type": kind.type,
-        "code": code,
-        "message": message,
-        "param": param,
-        "retryable": retryable,
-        "request_id": g.request_id,
-    }
-    return Response(current_app.json.dumps({"error": body}), status=kind.status, mimetype="application/json")
+    if speaks_anthropic():
+        body = anthropic_body(kind, message=message, request_id=g.request_id)
+    else:
+        error = {"type": kind.type, "code": code, "message": message, "param": param, "retryable": retryable}
+        body = {"error": {**error, "request_id": g.request_id}}
+    return Response(current_app.json.dumps(body), status=kind.status, mimetype="application/json")
+
+
+def anthropic_body(kind: ErrorKind, *, message: str, request_id: str) -> dict[str, Any]:
+    """An error as the Anthropic dialect tells it."""
+    return {"type": "error", "error": {"type": kind.anthropic_type, "message": message}, "request_id": request_id}

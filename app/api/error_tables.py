@@ -19,6 +19,24 @@ class ErrorKind:
     type: str
     """The ``type`` of the error body, in the words of the OpenAI API."""
 
+    @property
+    def anthropic_type(self) -> str:
+        """The ``type`` in the words of the Anthropic API."""
+        return _ANTHROPIC_TYPES.get(self.status, _ANTHROPIC_REQUEST if self.status < _SERVERS else "api_error")
+
+
+_SERVERS = HTTPStatus.INTERNAL_SERVER_ERROR
+_ANTHROPIC_REQUEST = "invalid_request_error"
+_ANTHROPIC_TYPES = {
+    HTTPStatus.UNAUTHORIZED: "authentication_error",
+    HTTPStatus.FORBIDDEN: "permission_error",
+    HTTPStatus.NOT_FOUND: "not_found_error",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "request_too_large",
+    HTTPStatus.TOO_MANY_REQUESTS: "rate_limit_error",
+    HTTPStatus.SERVICE_UNAVAILABLE: "overloaded_error",
+    HTTPStatus.GATEWAY_TIMEOUT: "timeout_error",
+}
+
 
 _REQUEST = "invalid_request_error"
 _SERVER = "server_error"

@@ -18,8 +18,8 @@ def job_id_of(text: str) -> str:
     return job_id
 
 
-def cursor_of(text: str | None) -> str | None:
-    """The ``job_`` id behind the ``after`` of a list.
+def cursor_of(text: str | None, *, param: str = "after") -> str | None:
+    """The ``job_`` id behind the cursor ``param`` of a list.
 
     Raises:
         NotFound: no job can have such an id.
@@ -28,5 +28,5 @@ def cursor_of(text: str | None) -> str | None:
         return None
     job_id = job_id_from(text)
     if job_id is None:
-        raise NotFound(f"there is no job {text[:80]!r} to continue behind", param="after")
+        raise NotFound(f"there is no job {text[:80]!r} to continue from", param=param)
     return job_id

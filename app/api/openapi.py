@@ -8,7 +8,7 @@ from flask import Flask, Response, current_app
 from flask_smorest import Api
 
 from app.api.blueprints import Access, ApiBlueprint
-from app.schemas.errors import ErrorSchema
+from app.schemas.errors import AnthropicErrorSchema, ErrorSchema
 
 blueprint = ApiBlueprint("documentation", access=Access.OPEN, description="What this server can do")
 
@@ -37,6 +37,7 @@ def make_api(app: Flask, *, public_url: str) -> DocumentedApi:
         "security": [{"bearer": []}, {"api_key": []}],
     }
     api = DocumentedApi(app, spec_kwargs=options)
+    api.spec.components.schema("AnthropicError", schema=AnthropicErrorSchema)
     for name, scheme in _SECURITY.items():
         api.spec.components.security_scheme(name, scheme)
     app.extensions["nightshift-openapi"] = cache(lambda: current_app.json.dumps(api.spec.to_dict()))

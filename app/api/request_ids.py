@@ -8,6 +8,8 @@ import time
 import structlog
 from flask import Flask, Response, g, request
 
+from app.api.dialects import speaks_anthropic
+
 log = structlog.get_logger(__name__)
 
 
@@ -32,6 +34,8 @@ def _begin() -> None:
 def _end(response: Response) -> Response:
     """Runs before a streamed body is sent, so ``duration_s`` is the time to its first byte."""
     response.headers["x-request-id"] = g.request_id
+    if speaks_anthropic():
+        response.headers["request-id"] = g.request_id
     log.info(
         "request",
         method=request.method,

@@ -66,18 +66,27 @@ def read_json(req: Request) -> Any:
         InvalidJson: the body cannot be read.
         RequestEntityTooLarge: the body is above the limit; it was not read.
     """
-    if not req.is_json:
-        message = f"the body must be JSON with 'Content-Type: application/json', not '{req.mimetype}'"
-        raise InvalidRequest(message, param="Content-Type", code="unsupported_content_type")
-    if req.headers.get("Content-Encoding", "identity").lower() != "identity":
-        message = "a compressed body is not taken; send it as it is"
-        raise InvalidRequest(message, param="Content-Encoding", code="unsupported_content_type")
+    check_is_json(req)
     body = req.get_data(cache=False)
     if req.content_length is None:
         # Werkzeug stops at the limit without a word; one more read raises where there is more.
         req.stream.read(1)
     remember_body(body)
     return parse_json(body)
+
+
+def check_is_json(req: Request) -> None:
+    """Refuse a body that says that it is something else, before it is read.
+
+    Raises:
+        InvalidRequest: it does.
+    """
+    if not req.is_json:
+        message = f"the body must be JSON with 'Content-Type: application/json', not '{req.mimetype}'"
+        raise InvalidRequest(message, param="Content-Type", code="unsupported_content_type")
+    if req.headers.get("Content-Encoding", "identity").lower() != "identity":
+        message = "a compressed body is not taken; send it as it is"
+        raise InvalidRequest(message, param="Content-Encoding", code="unsupported_content_type")
 
 
 def parse_json(body: bytes) -> Any:

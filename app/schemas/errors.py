@@ -1,4 +1,4 @@
-"""The error body of the native and OpenAI routes, for the documentation."""
+"""The error bodies, for the documentation."""
 
 from __future__ import annotations
 
@@ -22,3 +22,18 @@ class ErrorSchema(Schema):
     """An error."""
 
     error = fields.Nested(ErrorDetailsSchema, required=True)
+
+
+class AnthropicErrorDetailsSchema(Schema):
+    """What went wrong, in the words of the Anthropic API."""
+
+    type = fields.String(required=True, metadata={"description": "Family of the error; match on this"})
+    message = fields.String(required=True, metadata={"description": "For people; names the field at fault"})
+
+
+class AnthropicErrorSchema(Schema):
+    """An error on `/v1/messages` and below."""
+
+    type = fields.Constant("error", metadata={"enum": ["error"]})
+    error = fields.Nested(AnthropicErrorDetailsSchema, required=True)
+    request_id = fields.String(required=True, metadata={"description": "Also in `request-id` and in our logs"})

@@ -6,11 +6,12 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate
 
-from app.domain.ids import batch_id
+from app.domain.ids import batch_id, message_batch_id
 from app.domain.input_lines import CUSTOM_ID_MAX_CHARS
 from app.domain.jobs import (
     Counts,
     Dialect,
+    Job,
     JobDetails,
     JobRequest,
     JobWebhook,
@@ -18,6 +19,7 @@ from app.domain.jobs import (
     OnOversize,
     Priority,
 )
+from app.domain.message_batches import CHAT_ENDPOINT
 from app.domain.states import JobState
 from app.domain.webhooks import EVENT_TYPES, JOB_END_EVENTS
 from app.errors import InvalidRequest, MissingParameter
@@ -305,9 +307,10 @@ def progress_of(counts: Counts) -> float:
     return round(counts.finished / counts.total, 6) if counts.total else 0.0
 
 
-def links_of(job_id: str) -> dict[str, str]:
-    """Where everything about a job is found, as paths on this server."""
-    own, batch = f"/v1/jobs/{job_id}", f"/v1/batches/{batch_id(job_id)}"
+def links_of(job: Job) -> dict[str, str]:
+    """Where everything about a job is found, as paths on this server; in other dialects where its items fit them."""
+    own = f"/v1/jobs/{job.id}"
+    messages = {"anthropic_batch": f"/v1/messages/batches/{message_batch_id(job.id)}"}
     return {
         "self": own,
         "results": f"{own}/results",
@@ -317,7 +320,8 @@ def links_of(job_id: str) -> dict[str, str]:
         "pause": f"{own}/pause",
         "resume": f"{own}/resume",
         "retry": f"{own}/retry",
-        "openai_batch": batch,
+        "openai_batch": f"/v1/batches/{batch_id(job.id)}",
+        **(messages if job.endpoint == CHAT_ENDPOINT else {}),
     }
 
 
@@ -376,7 +380,7 @@ class JobSchema(Schema):
     deadline_at = Timestamp(attribute="job.deadline_at", required=True)
     results_expire_at = Timestamp(attribute="job.results_expire_at", required=True, allow_none=True)
     links = fields.Function(
-        lambda details: links_of(details.job.id),
+        lambda details: links_of(details.job),
         metadata={"type": "object", "additionalProperties": {"type": "string"}},
     )
 

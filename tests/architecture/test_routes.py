@@ -20,6 +20,8 @@ from app.schemas.batches import BatchRequestSchema
 from app.schemas.completions import ChatCompletionRequestSchema, CompletionRequestSchema
 from app.schemas.embeddings import EmbeddingsRequestSchema
 from app.schemas.jobs import JobPatchSchema, JobRequestSchema
+from app.schemas.message_batches import MessageBatchRequestSchema
+from app.schemas.messages import MessageRequestSchema
 from app.schemas.retries import RetryRequestSchema
 from app.schemas.schedules import SchedulePatchSchema, ScheduleRequestSchema
 from app.schemas.scores import ClassifyRequestSchema, RerankRequestSchema
@@ -61,6 +63,10 @@ def _path(rule: Rule) -> str:
     return re.sub(r"<[^>]+>", "x", rule.rule)
 
 
+def _is_anthropic(rule: Rule) -> bool:
+    return rule.rule.startswith("/v1/messages")
+
+
 def test_every_route_but_the_open_ones_refuses_a_request_without_a_key(app: Flask) -> None:
     client = app.test_client()
     for rule, method in _operations(app):
@@ -68,7 +74,8 @@ def test_every_route_but_the_open_ones_refuses_a_request_without_a_key(app: Flas
             continue
         response = client.open(_path(rule), method=method)
         assert response.status_code == 401, f"{method} {rule.rule} answered {response.status_code}"
-        assert response.json["error"]["code"] == "invalid_api_key"
+        shown = ("type", "authentication_error") if _is_anthropic(rule) else ("code", "invalid_api_key")
+        assert response.json["error"][shown[0]] == shown[1]
         assert response.headers["WWW-Authenticate"].startswith("Bearer")
 
 
@@ -118,6 +125,8 @@ def test_every_operation_is_summarised_and_documents_its_errors_with_examples(ap
         ("post", "/v1/completions", CompletionRequestSchema),
         ("post", "/v1/rerank", RerankRequestSchema),
         ("post", "/v1/classify", ClassifyRequestSchema),
+        ("post", "/v1/messages", MessageRequestSchema),
+        ("post", "/v1/messages/batches", MessageBatchRequestSchema),
         ("post", "/v1/schedules", ScheduleRequestSchema),
         ("patch", "/v1/schedules/{schedule_id}", SchedulePatchSchema),
         ("post", "/v1/webhook_endpoints", WebhookEndpointRequestSchema),
@@ -173,6 +182,21 @@ def test_submits_and_synchronous_requests_count_towards_the_tenants_requests_per
             refusals = operation["responses"].get("429", {}).get("content", {}).get("application/json", {})
             is_counted = "rate_limit_exceeded" in refusals.get("examples", {})
             assert is_counted == (method == "post" and COUNTED.search(path) is not None), f"{method} {path}"
+
+
+def test_every_error_of_a_dialect_has_that_dialects_body(app: Flask) -> None:
+    guarded = {path: each for path, each in _document(app)["paths"].items() if path.startswith("/v1/")}
+    for path, operations in guarded.items():
+        wanted = "AnthropicError" if path.startswith("/v1/messages") else "Error"
+        for method, operation in operations.items():
+            if method != "parameters":
+                found = {_error_schema(answer) for status, answer in operation["responses"].items() if status >= "400"}
+                assert found <= {wanted}, f"{method} {path}"
+
+
+def _error_schema(answer: dict[str, Any]) -> str:
+    reference: str = answer["content"]["application/json"]["schema"]["$ref"]
+    return reference.rpartition("/")[2]
 
 
 def test_every_reference_in_the_openapi_document_leads_somewhere(app: Flask) -> None:

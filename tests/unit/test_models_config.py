@@ -93,7 +93,7 @@ def test_an_upstream_model_says_where_it_is_and_what_it_is_called_there(tmp_path
         ({**_upstream(), "versions": {"v1": {}}}, "`base_url` and `upstream_model`"),
         ({**_upstream(), "engine": "echo"}, "`base_url` is for the engine upstream"),
         ({**_shipped_echo(), "engine": "transformers"}, "`path`"),
-        ({**_shipped_echo(), "endpoints": ["/v1/embeddings"]}, "the engine echo answers /v1/chat/completions, /v1/echo"),
+        ({**_shipped_echo(), "endpoints": ["/v1/embeddings"]}, "the engine echo answers /v1/chat/completions"),
         ({**_upstream(), "endpoints": ["/v1/chat"]}, "`endpoints`"),
     ],
 )

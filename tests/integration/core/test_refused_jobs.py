@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
+from chat_core import CHAT, chatting
 from core_machine import CoreMachine
-from scripted_upstream import Request, Said, ScriptedUpstream, completion, error, scripted_upstream
+from scripted_upstream import Request, Said, completion, error, scripted_upstream
 from seeded_work import Expected, SeededItem, expected_of, good, retried
 
 from app.domain.items import InputItem, ItemErrorCode, ItemFailed, ItemOutcome
 from app.domain.result_pages import Cursor
 from app.domain.states import JobState
 from app.ports import RunRequest
-from app.services.dispatch import Dispatcher
 from app.services.read_results import read_results
 from app.services.retry_job import retry_job
-from config.models import ModelVersion
-from workers.device_lock import DeviceLock
-from workers.engines.registry import EngineRegistry
-from workers.engines.upstream import UpstreamEngine
-from workers.pipeline import PipelineRunner
 
-CHAT = "/v1/chat/completions"
 REASON = "The upstream server refuses the key."
 
 
@@ -125,29 +118,6 @@ class TestAgainstAServer:
         assert len(upstream.requests) < 15
         statuses = [line["status"] for line in results_of(core, job_id)]
         assert sorted(statuses) == ["failed"] * 27 + ["succeeded"] * 3
-
-
-@contextmanager
-def chatting(core: CoreMachine, upstream: ScriptedUpstream) -> Iterator[CoreMachine]:
-    """The core with one more model, which the scripted server has."""
-    version = ModelVersion(name="v1", package=None, path=None, precision="fp32", upstream=upstream.server())
-    spec = replace(
-        core.wiring.models["echo"],
-        alias="chat",
-        engine="upstream",
-        endpoints=(CHAT,),
-        versions={"v1": version},
-        stable_version="v1",
-    )
-    models = {**core.wiring.models, "chat": spec}
-    wiring = replace(core.wiring, models=models)
-    engines = EngineRegistry(models, pool="cpu", device="cpu")
-    dispatcher = Dispatcher(settings=wiring.settings, models=models, database=wiring.database, publisher=core.publisher)
-    runner = PipelineRunner(engines, DeviceLock())
-    yield replace(core, wiring=wiring, runner=runner, dispatcher=dispatcher)
-    engine = engines.engine(model="chat", version="v1", endpoint=CHAT)
-    assert isinstance(engine, UpstreamEngine)
-    engine.close()
 
 
 def submit_chat(core: CoreMachine, texts: list[str]) -> str:
