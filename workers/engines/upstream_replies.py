@@ -86,8 +86,9 @@ def _busy(reply: Reply, index: int) -> Verdict:
 
 def _said(reply: Reply) -> tuple[str, str | None]:
     """What the server says in words, and its code; both from a body of any shape."""
-    error = (reply.body or {}).get("error")
-    error = error if isinstance(error, dict) else {"message": error or (reply.body or {}).get("message")}
+    body = reply.body or {}
+    error = body.get("error")
+    error = error if isinstance(error, dict) else {"message": error or body.get("message") or body.get("detail")}
     message, code = error.get("message"), error.get("code")
     words = message if isinstance(message, str) and message else reply.problem or "no reason given"
     where = f" ({reply.status})" if reply.status else ""
