@@ -161,7 +161,7 @@ def test_redis_keeps_what_was_written_a_second_before_it_was_killed(stack: Runni
     client.close()
 
 
-@pytest.mark.parametrize("name", ["api", "dispatcher", "control", "beat"])
+@pytest.mark.parametrize("name", ["api", "dispatcher", "control", "webhooks", "beat"])
 def test_a_killed_process_of_ours_is_started_again(stack: RunningStack, name: str) -> None:
     old_pid = stack.kill(name)
 
