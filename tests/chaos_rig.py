@@ -60,15 +60,15 @@ class ChaosRig:
             time.sleep(0.02)
         return rows[0]
 
-    def wait_until_ended(self, job_id: str) -> None:
-        self.stack.wait_until(lambda: self.has_ended(job_id), timeout_s=ENDS_WITHIN_S, what=f"the end of {job_id}")
+    def wait_until_ended(self, job_id: str, *, within_s: float = ENDS_WITHIN_S) -> None:
+        self.stack.wait_until(lambda: self.has_ended(job_id), timeout_s=within_s, what=f"the end of {job_id}")
 
     def has_ended(self, job_id: str) -> bool:
         return self.state(job_id) in TERMINAL_JOB_STATES
 
-    def check(self, job_id: str, items: Sequence[SeededItem]) -> None:
+    def check(self, job_id: str, items: Sequence[SeededItem], *, within_s: float = ENDS_WITHIN_S) -> None:
         """Wait for a job's end and check every promise."""
-        self.wait_until_ended(job_id)
+        self.wait_until_ended(job_id, within_s=within_s)
         checker = Checker(self.wiring.database, self.wiring.storage)
         checker.check_job(job_id, expected_of(items))
         checker.check_all()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from chaos_rig import ChaosRig
+from chaos_rig import ENDS_WITHIN_S, ChaosRig
 from proxied_stack import ProxiedStack
 from seeded_work import SeededItem, good, mixed
 
@@ -65,14 +65,28 @@ class FaultLab:
     measured: list[Measured] = field(default_factory=list)
 
     @contextmanager
-    def fault(self, row: int, name: str, *, injected: str, happens: str, within_s: float) -> Iterator[Fault]:
-        """Run a fault: the body injects it and says when it is over; then work must go on and every promise hold."""
+    def fault(
+        self,
+        row: int,
+        name: str,
+        *,
+        injected: str,
+        happens: str,
+        within_s: float,
+        ends_within_s: float = ENDS_WITHIN_S,
+    ) -> Iterator[Fault]:
+        """Run a fault: the body injects it and says when it is over; then work must go on and every promise hold.
+
+        Args:
+            within_s: when work must go on, from the end of the fault.
+            ends_within_s: when what ran under the fault must have ended.
+        """
         self.stack.wait_until_ready()
         fault = Fault()
         yield fault
         again_s = self._seconds_until_probe(fault) if fault.queue is None else 0.0
         for job_id, items in fault.jobs.items():
-            self.rig.check(job_id, items)
+            self.rig.check(job_id, items, within_s=ends_within_s)
         if fault.queue is not None:
             again_s = self._seconds_until_claimed(fault)
         self.measured.append(Measured(row, name, injected, happens, round(again_s, 1)))

@@ -16,6 +16,8 @@ from small_disk import SmallDisk, small_disk
 pytestmark = [pytest.mark.matrix, pytest.mark.timeout(420)]
 SPARE_MIB = 48
 FULL_S = 15
+STORE_GIVES_UP_S = 180.0
+"""A store whose disk is full may let an upload hang: four tries of ``NIGHTSHIFT_STORAGE_TIMEOUT_S``, then a pause."""
 
 MakeDisk = Callable[[str], SmallDisk]
 
@@ -53,6 +55,7 @@ def test_full_disk(lab: FaultLab, put_on_small_disk: MakeDisk, server: str, happ
         injected=f"its data on a tmpfs, filled to the last byte for {FULL_S} s (needs root)",
         happens=happens,
         within_s=60.0,
+        ends_within_s=STORE_GIVES_UP_S,
     ) as fault:
         lab.load(fault)
         disk.fill()
