@@ -6,8 +6,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-revision = "0010"
-down_revision = "0009"
+revision = "0018"
+down_revision = "0017"
 branch_labels = None
 depends_on = None
 
