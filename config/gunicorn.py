@@ -5,11 +5,20 @@ Threads, because requests wait for Postgres and the object store. No preload: co
 
 from __future__ import annotations
 
+import resource
+
 from config.settings import load_settings, share_metrics_folder
 
 _settings = load_settings()
 # Before the application, and with it prometheus_client, is imported.
 share_metrics_folder(_settings.metrics_dir)
+
+_FILES = 8_192
+"""Connections, listeners to events, the database: more than the usual 1,024, which is for programs with ``select``."""
+_soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(
+    resource.RLIMIT_NOFILE, (max(_soft, _FILES if _hard == resource.RLIM_INFINITY else min(_FILES, _hard)), _hard)
+)
 
 bind = _settings.api_bind
 workers = _settings.api_workers

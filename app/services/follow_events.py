@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from app.db.repositories.groups import Groups
 from app.db.repositories.jobs import Jobs
 from app.db.repositories.live_events import LiveEvents
+from app.domain.groups import GroupDetails
 from app.domain.jobs import Counts, JobDetails
 from app.domain.live_events import EventRow, Mark, done_frame, event_frame, frame, progress_frame
 from app.domain.states import TERMINAL_JOB_STATES, JobState
@@ -80,26 +81,31 @@ def read_feeds(*, wiring: Wiring, feeds: Sequence[Feed]) -> list[bytes]:
     """What each listener is to be told now, in their order; empty where nothing is new.
 
     Raises:
-        DatabaseUnavailable: nothing was read; ask again.
+        DatabaseUnavailable: nothing was read, and every feed is as it was; ask again.
     """
-    told: dict[int, bytes] = {}
+    of_jobs = [feed for feed in feeds if isinstance(feed, JobFeed)]
+    of_groups = [feed for feed in feeds if isinstance(feed, GroupFeed)]
     with wiring.database.snapshot() as connection:
-        _read_jobs(wiring, connection, [feed for feed in feeds if isinstance(feed, JobFeed)], told)
-        _read_groups(wiring, connection, [feed for feed in feeds if isinstance(feed, GroupFeed)], told)
-    return [told.get(id(feed), b"") for feed in feeds]
+        jobs = _read_jobs(wiring, connection, of_jobs)
+        groups = _read_groups(wiring, connection, {feed.group_id for feed in of_groups})
+    told = {id(feed): _job_frames(feed, rows, now) for feed, rows, now in jobs}
+    told |= {id(feed): _group_frames(feed, groups[feed.group_id]) for feed in of_groups}
+    return [b"".join(told.get(id(feed), [])) for feed in feeds]
 
 
-def _read_jobs(wiring: Wiring, connection: Connection, feeds: Sequence[JobFeed], told: dict[int, bytes]) -> None:
+def _read_jobs(
+    wiring: Wiring, connection: Connection, feeds: Sequence[JobFeed]
+) -> list[tuple[JobFeed, list[EventRow], JobDetails]]:
+    """What is new, and how the job stands, for each feed that has something to tell."""
     if not feeds:
-        return
+        return []
     marks = [(feed.job_id, feed.mark.event_id) for feed in feeds]
     rows = LiveEvents(connection).behind(marks, limit=EVENTS_AT_ONCE)
     # What was told is told; a listener that is new has not been told how the job stands.
     news = [(feed, found) for feed, found in zip(feeds, rows, strict=True) if found or feed.counts is None]
     jobs = Jobs(connection).several(list({feed.job_id for feed, _ in news})) if news else {}
     details = {one.job.id: one for one in job_details(connection, list(jobs.values()), wiring.models)}
-    for feed, found in news:
-        told[id(feed)] = b"".join(_job_frames(feed, found, details[feed.job_id]))
+    return [(feed, found, details[feed.job_id]) for feed, found in news]
 
 
 def _job_frames(feed: JobFeed, rows: Sequence[EventRow], now: JobDetails) -> list[bytes]:
@@ -122,21 +128,21 @@ def _job_frames(feed: JobFeed, rows: Sequence[EventRow], now: JobDetails) -> lis
     return frames
 
 
-def _read_groups(wiring: Wiring, connection: Connection, feeds: Sequence[GroupFeed], told: dict[int, bytes]) -> None:
+def _read_groups(wiring: Wiring, connection: Connection, group_ids: set[str]) -> dict[str, GroupDetails]:
     groups = Groups(connection)
-    found = {
-        group_id: group_details(connection, groups.get_any(group_id), wiring.models)
-        for group_id in {feed.group_id for feed in feeds}
+    return {
+        group_id: group_details(connection, groups.get_any(group_id), wiring.models) for group_id in sorted(group_ids)
     }
-    for feed in feeds:
-        now = found[feed.group_id]
-        frames = []
-        if now.state is not feed.state:
-            frames.append(frame("state", {"id": feed.group_id, "state": now.state}))
-        if now.counts != feed.counts:
-            frames.append(progress_frame(feed.group_id, now.counts))
-        feed.state, feed.counts = now.state, now.counts
-        if now.state in TERMINAL_JOB_STATES and now.group.closed_at is not None:
-            frames.append(done_frame(feed.group_id, now.state, now.counts))
-            feed.has_ended = True
-        told[id(feed)] = b"".join(frames)
+
+
+def _group_frames(feed: GroupFeed, now: GroupDetails) -> list[bytes]:
+    frames = []
+    if now.state is not feed.state:
+        frames.append(frame("state", {"id": feed.group_id, "state": now.state}))
+    if now.counts != feed.counts:
+        frames.append(progress_frame(feed.group_id, now.counts))
+    feed.state, feed.counts = now.state, now.counts
+    if now.state in TERMINAL_JOB_STATES and now.group.closed_at is not None:
+        frames.append(done_frame(feed.group_id, now.state, now.counts))
+        feed.has_ended = True
+    return frames

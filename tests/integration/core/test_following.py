@@ -10,7 +10,7 @@ from core_machine import CoreMachine
 from seeded_work import failing, good
 
 from app.domain.live_events import Mark
-from app.errors import InvalidRequest, NotFound
+from app.errors import DatabaseUnavailable, InvalidRequest, NotFound
 from app.services import follow_events
 from app.services.cancel_job import cancel_job
 from app.services.follow_events import Feed, JobFeed, follow_group, follow_job, read_feeds
@@ -147,6 +147,24 @@ def test_a_group_tells_how_it_stands_until_it_has_ended(core: CoreMachine) -> No
     events = heard(core, feed)
     assert (kinds(events), feed.has_ended) == (["state", "progress", "done"], True)
     assert events[-1]["data"]["counts"]["succeeded"] == 6
+
+
+def test_what_could_not_be_read_to_its_end_is_told_later(core: CoreMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    group_id = core.submit_group(good("a").line(), model="echo")
+    feeds: list[Feed] = [
+        listen(core, core.planned([good("a")]), "0"),
+        follow_group(wiring=core.wiring, tenant_id=core.tenant_id, group_id=group_id),
+    ]
+
+    def breaks(*_: Any) -> None:
+        raise DatabaseUnavailable("the database connection broke")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(follow_events, "group_details", breaks)
+        with pytest.raises(DatabaseUnavailable):
+            read_feeds(wiring=core.wiring, feeds=feeds)
+    of_job, of_group = (parsed(data) for data in read_feeds(wiring=core.wiring, feeds=feeds))
+    assert (states(of_job), states(of_group)) == (["queued"], ["validating"])
 
 
 def test_nobody_listens_to_another_tenants_job_or_behind_what_is_no_event(core: CoreMachine) -> None:
