@@ -16,6 +16,9 @@ from workers.engines.generation_request import Sampling
 _BELOW_ONE = 1.0 - 2.0**-22
 """A number nearer to one would become it in fp32, and fall behind the last token that has any weight."""
 
+_COLDEST = 1e-4
+"""Below it the likeliest token is certain, and fp32 has no room for the quotient."""
+
 
 class Sampler:
     """The rules of one row, and its random numbers."""
@@ -29,7 +32,7 @@ class Sampler:
     @property
     def is_greedy(self) -> bool:
         """Whether the likeliest token is taken each time."""
-        return self.temperature == 0 or self.top_k == 1
+        return self.temperature < _COLDEST or self.top_k == 1
 
     @property
     def is_cut(self) -> bool:

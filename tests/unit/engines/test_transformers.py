@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -246,13 +245,16 @@ def test_an_item_that_takes_longer_than_it_may_fails_and_its_batch_mates_do_not(
 ) -> None:
     step = engine_module.Decoding.step
 
-    def slow(self: Any) -> None:
-        time.sleep(0.02)
-        step(self)
+    n_steps = iter(range(1000))
 
-    monkeypatch.setattr(engine_module.Decoding, "step", slow)
+    def slow_after_a_while(self: Any) -> None:
+        step(self)
+        if next(n_steps) == 8:
+            self.began_s -= 1000
+
+    monkeypatch.setattr(engine_module.Decoding, "step", slow_after_a_while)
     bodies = [asking("a", max_tokens=400), asking("b", max_tokens=3)]
-    (long, short), _ = _forwarded(chat.within(0.5), bodies, lambda: False)
+    (long, short), _ = _forwarded(chat.within(500), bodies, lambda: False)
     assert failure(long).code == ItemErrorCode.ITEM_TIMEOUT
     assert answer(short)["usage"]["completion_tokens"] == 3
 
@@ -342,4 +344,5 @@ class TestSampling:
 
     def test_a_low_temperature_sharpens_and_none_takes_the_likeliest(self) -> None:
         assert self._drawn(temperature=0.5) == pytest.approx([4 / 38, 25 / 38, 9 / 38], abs=0.03)
-        assert self._drawn(temperature=0.0) == [0, 1, 0]
+        for temperature in (0.0, 1e-300, 0.001):
+            assert self._drawn(temperature=temperature) == [0, 1, 0]
