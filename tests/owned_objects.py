@@ -22,6 +22,10 @@ _ANNOUNCED = {"bytes": 10, "filename": f"{MARK}.jsonl", "mime_type": "applicatio
 _ENDPOINT = {"name": MARK, "url": f"http://127.0.0.1:9/{MARK}", "event_types": ["job.held"]}
 _NEVER = "0 0 29 2 *"
 _JOB: dict[str, Any] = {"endpoint": "/v1/echo", "model": "echo", "metadata": {"mark": MARK}}
+_MESSAGE = {"model": "echo", "max_tokens": 64, "messages": [{"role": "user", "content": MARK}]}
+_MESSAGES = {"requests": [{"custom_id": ITEM, "params": _MESSAGE}]}
+VERSIONED = {"anthropic-version": "2023-06-01"}
+"""What a request of the Anthropic dialect cannot do without."""
 _LIVE = ("validating", "queued", "running", "held", "paused")
 
 
@@ -37,15 +41,18 @@ class OwnedObjects:
     group: str
     upload: str
     webhook_endpoint: str
+    message_batch: str
 
     @property
     def by_parameter(self) -> dict[str, tuple[str, ...]]:
         """Name of a path parameter -> every id that it takes."""
         jobs = [self.job, self.batch]
         jobs += [self.job.replace("job_", "batch_"), self.batch.replace("batch_", "job_")]
+        messages = [self.message_batch.replace("msgbatch_", prefix) for prefix in ("msgbatch_", "job_", "batch_")]
         return {
-            "job_id": tuple(jobs),
-            "batch_id": tuple(jobs),
+            "job_id": (*jobs, self.message_batch),
+            "batch_id": (*jobs, self.message_batch),
+            "message_batch_id": tuple(messages),
             "file_id": (self.file, self.batch_input),
             "schedule_id": (self.schedule,),
             "group_id": (self.group,),
@@ -55,7 +62,7 @@ class OwnedObjects:
 
 
 def make_objects(stack: RunningStack, client: httpx.Client) -> OwnedObjects:
-    """A job and a batch that have succeeded, a file and a schedule that never runs by itself."""
+    """A job and batches that have succeeded, a file and a schedule that never runs by itself."""
     job = _created(client, "/v1/jobs", {**_JOB, "inputs": [{"custom_id": ITEM, "body": {"input": MARK}}]})
     file = _upload(client)
     batch_input = _upload(client)
@@ -71,8 +78,10 @@ def make_objects(stack: RunningStack, client: httpx.Client) -> OwnedObjects:
         group=_created(client, "/v1/jobs", {**_JOB, "input_file_id": _upload(client, _group_lines())}),
         upload=_created(client, "/v1/uploads", _ANNOUNCED),
         webhook_endpoint=_created(client, "/v1/webhook_endpoints", _ENDPOINT),
+        message_batch=_created(client, "/v1/messages/batches", _MESSAGES),
     )
-    for path in (f"/v1/jobs/{made.job}", f"/v1/jobs/{made.batch}", f"/v1/groups/{made.group}"):
+    jobs = (made.job, made.batch, made.message_batch)
+    for path in (*(f"/v1/jobs/{job}" for job in jobs), f"/v1/groups/{made.group}"):
         stack.wait_until(lambda path=path: _succeeded(client, path), timeout_s=60, what=path)
     return made
 
@@ -99,7 +108,7 @@ def cleaned_up(client: httpx.Client) -> Iterator[None]:
 
 
 def _created(client: httpx.Client, path: str, body: dict[str, Any]) -> str:
-    return str(client.post(path, json=body).raise_for_status().json()["id"])
+    return str(client.post(path, json=body, headers=VERSIONED).raise_for_status().json()["id"])
 
 
 def _group_lines() -> bytes:

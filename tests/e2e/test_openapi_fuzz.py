@@ -16,7 +16,7 @@ import pytest
 import requests
 import schemathesis
 from hypothesis import assume
-from owned_objects import ITEM, MARK, OwnedObjects, cleaned_up, make_objects, make_paused_job
+from owned_objects import ITEM, MARK, VERSIONED, OwnedObjects, cleaned_up, make_objects, make_paused_job
 from running_stack import RunningStack
 from schemathesis.checks import load_all_checks
 
@@ -62,15 +62,25 @@ def document(running_stack: RunningStack) -> dict[str, Any]:
     return dict(httpx.get(f"{running_stack.url}/openapi.json").json())
 
 
+def _key(stack: RunningStack, tenant: str) -> str:
+    """A key of a tenant that may send as much as a test has to ask."""
+    key = stack.new_key(tenant)
+    with stack.client(stack.admin_key) as admin:
+        admin.patch(f"/v1/admin/tenants/{tenant}", json={"requests_per_minute": 1_000_000}).raise_for_status()
+    return key
+
+
 @pytest.fixture(scope="module")
 def owner(running_stack: RunningStack) -> Iterator[httpx.Client]:
-    with running_stack.client(running_stack.new_key("fuzz-owner")) as made, cleaned_up(made):
+    with running_stack.client(_key(running_stack, "fuzz-owner")) as made, cleaned_up(made):
+        made.headers.update(VERSIONED)
         yield made
 
 
 @pytest.fixture(scope="module")
 def stranger(running_stack: RunningStack) -> Iterator[httpx.Client]:
-    with running_stack.client(running_stack.new_key("fuzz-stranger")) as made, cleaned_up(made):
+    with running_stack.client(_key(running_stack, "fuzz-stranger")) as made, cleaned_up(made):
+        made.headers.update(VERSIONED)
         yield made
 
 
@@ -146,6 +156,8 @@ def _shown(owner: httpx.Client, objects: OwnedObjects) -> list[bytes]:
         f"/v1/schedules/{objects.schedule}",
         f"/v1/schedules/{objects.schedule}/runs",
         f"/v1/webhook_endpoints/{objects.webhook_endpoint}",
+        f"/v1/messages/batches/{objects.message_batch}",
+        f"/v1/messages/batches/{objects.message_batch}/results",
     )
     return [owner.get(path).raise_for_status().content for path in paths]
 
@@ -222,15 +234,26 @@ def test_no_generated_request_reaches_another_tenants_objects(
     assert _shown(owner, objects) == before
 
 
-@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/batches", "/v1/files", "/v1/schedules", "/v1/webhook_endpoints"])
+@pytest.mark.parametrize(
+    ("path", "cursor"),
+    [
+        ("/v1/jobs", "after"),
+        ("/v1/batches", "after"),
+        ("/v1/files", "after"),
+        ("/v1/schedules", "after"),
+        ("/v1/webhook_endpoints", "after"),
+        ("/v1/messages/batches", "after_id"),
+        ("/v1/messages/batches", "before_id"),
+    ],
+)
 def test_lists_neither_show_nor_continue_behind_another_tenants_objects(
-    path: str, objects: OwnedObjects, stranger: httpx.Client
+    path: str, cursor: str, objects: OwnedObjects, stranger: httpx.Client
 ) -> None:
     assert MARK not in stranger.get(path).raise_for_status().text
     own = {"/v1/batches": objects.batch, "/v1/files": objects.file, "/v1/schedules": objects.schedule}
-    own["/v1/webhook_endpoints"] = objects.webhook_endpoint
+    own |= {"/v1/webhook_endpoints": objects.webhook_endpoint, "/v1/messages/batches": objects.message_batch}
     after = own.get(path, objects.job)
-    seen, unknown = (stranger.get(path, params={"after": each}) for each in (after, _unknown(after)))
+    seen, unknown = (stranger.get(path, params={cursor: each}) for each in (after, _unknown(after)))
     assert seen.status_code == httpx.codes.NOT_FOUND
     assert _plain(seen, after) == _plain(unknown, _unknown(after))
 
