@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 TURN_S = 10.0
 """Then others have their turn, and a worker that is told to end need not wait for long."""
-CLAIM_GRACE_S = 30.0
+CLAIM_GRACE_S = 5.0
 """How much longer than sending can take a delivery stays claimed: what a process that died had claimed is sent then."""
 
 
