@@ -14,6 +14,7 @@ from marshmallow import Schema
 
 from app import errors
 from app.api.error_tables import kind_of
+from app.api.examples import EXAMPLES, add_examples
 from app.api.idempotency import PARAMETER_DOC, REPLAYED, REPLAYED_DOC, answers_once
 from app.api.request_parser import RequestParser
 from app.domain.idempotency import Answer
@@ -99,7 +100,7 @@ class ApiBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest ships no t
     def __init__(self, name: str, *, access: Access = Access.TENANT, description: str, **kwargs: Any) -> None:
         super().__init__(name, __name__, description=description, **kwargs)
         self.access = access
-        self._prepare_doc_cbks.append(self._prepare_refusals_doc)
+        self._prepare_doc_cbks += [self._prepare_refusals_doc, self._prepare_examples_doc]
 
     @staticmethod
     def refuses(*refusals: type[errors.NightshiftError]) -> Callable[[View], View]:
@@ -140,10 +141,18 @@ class ApiBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest ships no t
         """
         names = [kind.schema.__name__.removesuffix("Schema") for kind in shown.values()]
         documented = {"oneOf": [{"$ref": f"#/components/schemas/{name}"} for name in names]}
-        return self._creating(status, documented, lambda created: shown[type(created)], located=True)
+        examples = {name: {"value": EXAMPLES[kind.schema]} for name, kind in zip(names, shown.values(), strict=True)}
+        return self._creating(status, documented, lambda created: shown[type(created)], located=True, examples=examples)
 
     def _creating(
-        self, status: int, documented: Any, shown_as: Callable[[Any], Shown], *, located: bool, streamed: bool = False
+        self,
+        status: int,
+        documented: Any,
+        shown_as: Callable[[Any], Shown],
+        *,
+        located: bool,
+        streamed: bool = False,
+        examples: dict[str, Any] | None = None,
     ) -> Callable[[View], View]:
         header_docs = {REPLAYED: REPLAYED_DOC, **({"Location": _LOCATION_DOC} if located else {})}
 
@@ -154,7 +163,7 @@ class ApiBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest ships no t
             return Answer(status, headers, current_app.json.dumps(shown).encode())
 
         def decorate(view: View) -> View:
-            answering = self.response(status, documented, headers=header_docs)(
+            answering = self.response(status, documented, headers=header_docs, examples=examples)(
                 answers_once(view, render, streamed=streamed)
             )
             getattr(answering, "_apidoc")["creates"] = True  # noqa: B009 - where flask-smorest keeps its notes
@@ -201,6 +210,10 @@ class ApiBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest ships no t
             "request_id": EXAMPLE_REQUEST_ID,
         }
         return {"error": error}
+
+    def _prepare_examples_doc(self, doc: dict[str, Any], doc_info: dict[str, Any], **_kwargs: Any) -> dict[str, Any]:  # noqa: ARG002 - flask-smorest's
+        add_examples(doc)
+        return doc
 
 
 def is_rate_limited(view: Callable[..., Any] | None) -> bool:

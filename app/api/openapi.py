@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
+from typing import Any
 
 from flask import Flask, Response, current_app
 from flask_smorest import Api
+from marshmallow.fields import Field
 
 from app.api.blueprints import Access, ApiBlueprint
 from app.schemas.errors import AnthropicErrorSchema, ErrorSchema
@@ -38,10 +41,17 @@ def make_api(app: Flask, *, public_url: str) -> DocumentedApi:
     }
     api = DocumentedApi(app, spec_kwargs=options)
     api.spec.components.schema("AnthropicError", schema=AnthropicErrorSchema)
+    api.ma_plugin.converter.add_attribute_function(_portable_pattern)
     for name, scheme in _SECURITY.items():
         api.spec.components.security_scheme(name, scheme)
     app.extensions["nightshift-openapi"] = cache(lambda: current_app.json.dumps(api.spec.to_dict()))
     return api
+
+
+def _portable_pattern(_converter: object, _field: Field[Any], ret: dict[str, Any], **_kwargs: Any) -> dict[str, str]:
+    """Python's end of a text in the words of ECMA-262, which are those of OpenAPI."""
+    pattern = ret.get("pattern")
+    return {} if pattern is None else {"pattern": re.sub(r"\\Z$", "$", pattern)}
 
 
 @blueprint.route("/openapi.json", methods=["GET"])

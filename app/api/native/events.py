@@ -32,6 +32,12 @@ _MARK_DOC = {
 }
 _ENDED_DOC = {"description": "The end was received before and nothing has happened since: do not come back"}
 
+_EXAMPLE = {
+    "event": "progress",
+    "data": '{"id": "job_0199a0c27d4e0123456789abcdef0123", "counts": {"total": 1000, "pending": 500, "running": 100, '
+    '"succeeded": 400, "failed": 0, "cancelled": 0, "expired": 0}, "progress": 0.4}',
+}
+
 
 class EventSchema(Schema):
     """One event of the stream."""
@@ -51,7 +57,7 @@ class EventSchema(Schema):
 @blueprint.refuses(NotFound, InvalidRequest, TooManyListeners)
 @blueprint.doc(parameters=[_MARK_DOC])
 @blueprint.alt_response(204, **_ENDED_DOC)
-@blueprint.response(200, EventSchema, content_type=EVENT_STREAM)
+@blueprint.response(200, EventSchema, content_type=EVENT_STREAM, example=_EXAMPLE)
 def get_job_events(job_id: str) -> Response:
     """Listen to a job.
 
@@ -71,7 +77,7 @@ def get_job_events(job_id: str) -> Response:
 
 @blueprint.route("/groups/<group_id>/events", methods=["GET"])
 @blueprint.refuses(NotFound, TooManyListeners)
-@blueprint.response(200, EventSchema, content_type=EVENT_STREAM)
+@blueprint.response(200, EventSchema, content_type=EVENT_STREAM, example=_EXAMPLE)
 def get_group_events(group_id: str) -> Response:
     """Listen to a group.
 

@@ -8,6 +8,7 @@ from flask import Response, request
 
 from app.api import context
 from app.api.blueprints import ApiBlueprint
+from app.api.examples import EXAMPLES
 from app.api.multipart import MultipartUpload
 from app.api.streaming import stream_content
 from app.domain.files import File
@@ -40,8 +41,12 @@ blueprint = ApiBlueprint("files", url_prefix="/v1/files", description="Inputs an
 
 FORM_ROOM_BYTES = 1024 * 1024
 """What an upload may hold beside its file: fields, boundaries, headers."""
-_UPLOAD_DOC = {"required": True, "content": {"multipart/form-data": {"schema": UploadFormSchema}}}
+_UPLOAD_DOC = {
+    "required": True,
+    "content": {"multipart/form-data": {"schema": UploadFormSchema, "example": EXAMPLES[UploadFormSchema]}},
+}
 _CONTENT_DOC = {"type": "string", "format": "binary"}
+_CONTENT_EXAMPLE = '{"custom_id": "a", "method": "POST", "url": "/v1/echo", "body": {"model": "echo", "input": "x"}}\n'
 
 
 @blueprint.route("", methods=["POST"])
@@ -88,7 +93,7 @@ def get_file(file_id: str) -> File:
 
 @blueprint.route("/<file_id>/content", methods=["GET"])
 @blueprint.refuses(NotFound, RangeNotSatisfiable, StorageUnavailable)
-@blueprint.response(200, _CONTENT_DOC, content_type="application/octet-stream")
+@blueprint.response(200, _CONTENT_DOC, content_type="application/octet-stream", example=_CONTENT_EXAMPLE)
 def get_file_content(file_id: str) -> Response:
     """Download a file.
 

@@ -8,6 +8,7 @@ from flask import request
 
 from app.api import context
 from app.api.blueprints import ApiBlueprint
+from app.api.examples import EXAMPLES
 from app.api.multipart import MultipartPart
 from app.api.openai.files import FORM_ROOM_BYTES
 from app.domain.uploads import UploadDetails, UploadPart, UploadRequest
@@ -36,7 +37,10 @@ from app.services.create_upload import create_upload
 
 blueprint = ApiBlueprint("uploads", url_prefix="/v1/uploads", description="Files that arrive in parts")
 
-_PART_DOC = {"required": True, "content": {"multipart/form-data": {"schema": UploadPartFormSchema}}}
+_PART_DOC = {
+    "required": True,
+    "content": {"multipart/form-data": {"schema": UploadPartFormSchema, "example": EXAMPLES[UploadPartFormSchema]}},
+}
 
 
 @blueprint.route("", methods=["POST"])
