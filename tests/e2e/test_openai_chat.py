@@ -90,7 +90,7 @@ def test_a_text_is_continued_while_the_client_waits(client: openai.OpenAI) -> No
     ("fields", "error", "code", "param"),
     [
         ({"model": "nope"}, openai.NotFoundError, "model_not_found", "model"),
-        ({"model": "echo"}, openai.BadRequestError, "invalid_value", "model"),
+        ({"model": RERANKER}, openai.BadRequestError, "invalid_value", "model"),
         ({"messages": [{"role": "user", "content": 5}]}, openai.BadRequestError, "invalid_value", "messages.0.content"),
         ({"n": 2}, openai.BadRequestError, "invalid_value", "n"),
         ({"max_tokens": 10_000}, openai.BadRequestError, "context_length_exceeded", "max_tokens"),
