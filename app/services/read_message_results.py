@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from app.db.repositories.parts import Parts
 from app.domain.ids import message_batch_id
@@ -15,12 +16,15 @@ from app.errors import NotFound, StateConflict
 from app.ports import ObjectStore
 from app.services.message_batch_details import chat_job
 from app.services.read_results import line_context
+from app.storage.line_stream import LineStream
 from app.storage.reading import read_lines
 from app.wiring import Wiring
 
+BLOCK_BYTES = 64 * 1024
+
 
 def read_message_results(*, wiring: Wiring, tenant_id: str, job_id: str) -> Iterator[bytes]:
-    """The line of every item, each with its line end, made as they are read.
+    """The line of every item, each with its line end, made as they are read; in blocks, as sending one by one is slow.
 
     Raises:
         NotFound: no such job, another tenant's, its items are no messages, or its results are past their life.
@@ -35,7 +39,8 @@ def read_message_results(*, wiring: Wiring, tenant_id: str, job_id: str) -> Iter
             raise StateConflict(message, current=job.state, wanted=JobState.SUCCEEDED)
         if parts.are_expired(tenant_id, job.id):
             raise NotFound(f"The results of {own_id} were archived on {job.results_expire_at:%Y-%m-%d %H:%M} UTC.")
-        return _lines(wiring.storage, job, parts.list(tenant_id, job.id))
+        lines = LineStream(_lines(wiring.storage, job, parts.list(tenant_id, job.id)))
+        return iter(partial(lines.read, BLOCK_BYTES), b"")
 
 
 def _lines(storage: ObjectStore, job: Job, parts: list[ResultPart]) -> Iterator[bytes]:

@@ -143,7 +143,7 @@ def get_message_batch_results(message_batch_id: str) -> Response:
 
     One JSON object a line, in no certain order; `custom_id` tells which request it answers.
     """
-    lines = read_message_results(
+    blocks = read_message_results(
         wiring=context.wiring(), tenant_id=context.tenant_id(), job_id=job_id_of(message_batch_id)
     )
-    return stream(lines, mimetype=JSONL)
+    return stream(blocks, mimetype=JSONL)
