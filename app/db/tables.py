@@ -89,14 +89,22 @@ tenants = Table(
     Index("ix_tenants_changed_in", "changed_in"),
 )
 
-# Apart from ``tenants``, whose rows every insert of a tenant's row holds for its foreign key.
+# Apart from ``tenants``, whose rows every insert of a tenant's row holds for its foreign key. The sum of both
+# tables counts: uploads, inline inputs and results that are neither deleted nor swept.
 tenant_storage = Table(
     "tenant_storage",
     metadata,
     Column("tenant_id", Text, ForeignKey("tenants.id"), primary_key=True),
-    # Several rows for each tenant, so that those who store at once seldom wait for one another; only the sum counts.
-    Column("stripe", SmallInteger, primary_key=True, server_default="0"),
-    # Uploads, inline inputs and results that are neither deleted nor swept.
+    # Changed by processes of before there were stripes.
+    _count("stored_bytes"),
+)
+
+# Several rows for each tenant, so that those who store at once seldom wait for one another.
+tenant_storage_stripes = Table(
+    "tenant_storage_stripes",
+    metadata,
+    Column("tenant_id", Text, ForeignKey("tenants.id"), primary_key=True),
+    Column("stripe", SmallInteger, primary_key=True, autoincrement=False),
     _count("stored_bytes"),
 )
 

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Select, func, select, union_all
 from sqlalchemy.dialects.postgresql import insert
 
-from app.db.tables import files, jobs, result_parts, tenant_storage
+from app.db.tables import files, jobs, result_parts, tenant_storage, tenant_storage_stripes
 
 N_STRIPES = 16
 _OWN_STRIPE = func.pg_backend_pid() % N_STRIPES
-_KEY = ["tenant_id", "stripe"]
+_stripes = tenant_storage_stripes.c
+_ALL = union_all(
+    select(_stripes.tenant_id, _stripes.stored_bytes), select(tenant_storage.c.tenant_id, tenant_storage.c.stored_bytes)
+).subquery("stored")
+"""The stripes, and the number of before there were any."""
 
 
 class StoredBytes:
@@ -29,9 +33,11 @@ class StoredBytes:
         """Count what is stored from now on; what is freed is below zero."""
         if not n_bytes:
             return
-        statement = insert(tenant_storage).values(tenant_id=tenant_id, stripe=_OWN_STRIPE, stored_bytes=n_bytes)
-        total = tenant_storage.c.stored_bytes + statement.excluded.stored_bytes
-        self._connection.execute(statement.on_conflict_do_update(index_elements=_KEY, set_={"stored_bytes": total}))
+        statement = insert(tenant_storage_stripes).values(tenant_id=tenant_id, stripe=_OWN_STRIPE, stored_bytes=n_bytes)
+        total = _stripes.stored_bytes + statement.excluded.stored_bytes
+        self._connection.execute(
+            statement.on_conflict_do_update(index_elements=["tenant_id", "stripe"], set_={"stored_bytes": total})
+        )
 
     def take_turns(self, tenant_id: str) -> None:
         """Let no other transaction of this tenant pass here until this one has ended."""
@@ -40,13 +46,13 @@ class StoredBytes:
 
     def of(self, tenant_ids: Sequence[str]) -> dict[str, int]:
         """What each of these tenants stores, as far as this transaction sees."""
-        query = select(tenant_storage.c.tenant_id, func.sum(tenant_storage.c.stored_bytes))
-        query = query.where(tenant_storage.c.tenant_id.in_(tenant_ids)).group_by(tenant_storage.c.tenant_id)
+        query = select(_ALL.c.tenant_id, func.sum(_ALL.c.stored_bytes))
+        query = query.where(_ALL.c.tenant_id.in_(tenant_ids)).group_by(_ALL.c.tenant_id)
         return dict.fromkeys(tenant_ids, 0) | {tenant_id: int(n) for tenant_id, n in self._connection.execute(query)}
 
     def tenant_ids(self) -> Sequence[str]:
         """Every tenant that ever stored anything."""
-        return self._connection.execute(select(tenant_storage.c.tenant_id).distinct()).scalars().all()
+        return self._connection.execute(select(_ALL.c.tenant_id).distinct()).scalars().all()
 
     def recount(self, tenant_id: str) -> int:
         """Set a tenant's numbers to what its rows say; gives by how much they were wrong.
@@ -60,10 +66,11 @@ class StoredBytes:
 
     def _lock_all(self, tenant_id: str) -> Sequence[int]:
         missing = [{"tenant_id": tenant_id, "stripe": stripe} for stripe in range(N_STRIPES)]
-        self._connection.execute(insert(tenant_storage).on_conflict_do_nothing(), missing)
-        query = select(tenant_storage.c.stored_bytes).where(tenant_storage.c.tenant_id == tenant_id)
-        query = query.order_by(tenant_storage.c.stripe).with_for_update()
-        return self._connection.execute(query).scalars().all()
+        self._connection.execute(insert(tenant_storage_stripes).on_conflict_do_nothing(), missing)
+        stripes = select(_stripes.stored_bytes).where(_stripes.tenant_id == tenant_id).order_by(_stripes.stripe)
+        before = select(tenant_storage.c.stored_bytes).where(tenant_storage.c.tenant_id == tenant_id)
+        locked = [self._connection.execute(query.with_for_update()) for query in (before, stripes)]
+        return [n_bytes for result in locked for n_bytes in result.scalars()]
 
 
 def _sum_of_rows(tenant_id: str) -> ColumnElement[int]:

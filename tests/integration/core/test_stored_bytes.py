@@ -104,7 +104,16 @@ def test_an_expired_upload_counts_until_its_object_goes_and_is_taken_off_once(ow
 def test_a_sum_that_is_wrong_is_mended(own: CoreMachine) -> None:
     own.drive(own.submit(_items(3)))
     stored = _stored(own)
-    own.sql("UPDATE tenant_storage SET stored_bytes = 5 WHERE tenant_id = :id", id=own.tenant_id)
+    own.sql("UPDATE tenant_storage_stripes SET stored_bytes = 5 WHERE tenant_id = :id", id=own.tenant_id)
+    assert recount_storage(wiring=own.wiring) == 1
+    assert _stored(own) == stored
+
+
+def test_what_was_counted_before_there_were_stripes_counts_on(own: CoreMachine) -> None:
+    own.drive(own.submit(_items(3)))
+    stored = _stored(own)
+    own.sql("INSERT INTO tenant_storage (tenant_id, stored_bytes) VALUES (:id, 100)", id=own.tenant_id)
+    assert _stored(own) == stored + 100
     assert recount_storage(wiring=own.wiring) == 1
     assert _stored(own) == stored
 
