@@ -321,7 +321,9 @@ class Settings:
         "A job tells of its progress at most this often", default=60, read=_positive(_integer)
     )
     event_listeners: int = _variable(
-        "Listeners to server-sent events in each gunicorn process at most", default=500, read=_positive(_integer)
+        "Listeners to server-sent events in each gunicorn process at most; half of them of one tenant",
+        default=500,
+        read=_positive(_integer),
     )
 
     connect_timeout_s: float = _variable(

@@ -9,12 +9,13 @@ new for all listeners in one look at the database. A look is taken when somebody
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import selectors
 import socket
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 import psycopg2
@@ -24,7 +25,7 @@ from psycopg2.extensions import connection as PgConnection  # noqa: N812 - a cla
 from app.db.notify import listening_session
 from app.domain.live_events import HEARTBEAT
 from app.errors import DatabaseUnavailable, TooManyListeners
-from app.services.follow_events import Feed, read_feeds
+from app.services.follow_events import Feed, JobFeed, read_feeds
 from app.wiring import Wiring
 
 log = structlog.get_logger(__name__)
@@ -37,6 +38,10 @@ SILENCE_S = 30.0
 """A listener that has not read what it was sent for this long has gone."""
 RECONNECT_S = 5.0
 FULL_RETRY_S = 10.0
+TENANT_SHARE = 2
+"""No tenant may hold more than one place in so many."""
+GROUP_PAUSE_S = 2.0
+"""Between two looks at a group."""
 MOST_UNSENT_BYTES = 256 * 1024
 """A listener that reads slowly is not told more until it has read; nothing is lost, as its mark stays."""
 
@@ -50,6 +55,13 @@ class Listener:
     is_chunked: bool
     unsent: bytearray = field(default_factory=bytearray)
     sent_at_s: float = field(default_factory=time.monotonic)
+    looked_at_s: float = -math.inf
+
+    def is_due(self, now_s: float) -> bool:
+        """Whether to look for what it is to be told: a group's counts cost a look at all of its members."""
+        if self.feed.has_ended or len(self.unsent) >= MOST_UNSENT_BYTES:
+            return False
+        return isinstance(self.feed, JobFeed) or now_s - self.looked_at_s >= GROUP_PAUSE_S
 
     def say(self, data: bytes) -> None:
         """Put data behind what is still to be sent."""
@@ -83,6 +95,7 @@ class EventLane:
         self._thread: threading.Thread | None = None
         self._arrived: deque[Listener] = deque()
         self._listeners: set[Listener] = set()
+        self._n_of_tenant: Counter[str] = Counter()
         self._selector = selectors.DefaultSelector()
         self._session: PgConnection | None = None
         self._session_fd = -1
@@ -91,13 +104,16 @@ class EventLane:
         self._is_news = False
         self._wake_reader = self._wake_writer = -1
 
-    def check_room(self) -> None:
-        """Refuse where as many listen as may.
+    def check_room(self, tenant_id: str) -> None:
+        """Refuse where as many listen as may, in all or of one tenant.
 
         Raises:
             TooManyListeners: come back later.
         """
-        if len(self._listeners) + len(self._arrived) >= self._wiring.settings.event_listeners:
+        most = self._wiring.settings.event_listeners
+        with self._lock:
+            n_listeners, n_own = self._n_of_tenant.total(), self._n_of_tenant[tenant_id]
+        if n_listeners >= most or n_own >= max(1, most // TENANT_SHARE):
             message = "As many listen to events as this server serves; come back later, or poll."
             raise TooManyListeners(message, retry_after_s=FULL_RETRY_S)
 
@@ -111,6 +127,7 @@ class EventLane:
                 self._selector.register(self._wake_reader, selectors.EVENT_READ, None)
                 self._thread = threading.Thread(target=self._run, name="event-lane", daemon=True)
                 self._thread.start()
+            self._n_of_tenant[feed.tenant_id] += 1
         self._arrived.append(Listener(connection, feed, is_chunked))
         os.write(self._wake_writer, b"x")
 
@@ -151,9 +168,11 @@ class EventLane:
     def _look(self) -> None:
         """Read what is new for everybody who has read what they were sent."""
         self._looked_at_s, self._is_news = time.monotonic(), False
-        ready = [listener for listener in self._listeners if len(listener.unsent) < MOST_UNSENT_BYTES]
+        ready = [listener for listener in self._listeners if listener.is_due(self._looked_at_s)]
         if not ready:
             return
+        for listener in ready:
+            listener.looked_at_s = self._looked_at_s
         try:
             told = read_feeds(wiring=self._wiring, feeds=[listener.feed for listener in ready])
         except DatabaseUnavailable as error:
@@ -197,6 +216,8 @@ class EventLane:
 
     def _drop(self, listener: Listener) -> None:
         self._listeners.discard(listener)
+        with self._lock:
+            self._n_of_tenant -= Counter([listener.feed.tenant_id])
         self._selector.unregister(listener.connection)
         listener.connection.close()
 

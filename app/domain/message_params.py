@@ -119,7 +119,7 @@ def _container(value: Any) -> Fields:
 
 def _thinking(value: Any) -> Fields:
     kind = value.get("type") if isinstance(value, dict) else None
-    if kind not in {"adaptive", "disabled"}:
+    if kind not in ("adaptive", "disabled"):
         message = (
             "'thinking.type' must be 'adaptive' or 'disabled': these models decide themselves how much they think."
         )
@@ -159,7 +159,7 @@ def _tools(value: Any) -> Fields:
 def _tool(tool: Any, where: str) -> Fields:
     if not isinstance(tool, dict) or not isinstance(tool.get("name"), str) or not tool["name"]:
         raise InvalidRequest(f"'{where}.name' must be a string.", param=f"{where}.name")
-    if tool.get("type") not in {None, "custom"}:
+    if tool.get("type") not in (None, "custom"):
         message = f"'{where}' is a tool of the vendor's servers; only tools of your own, with an 'input_schema', work."
         raise InvalidRequest(message, param=f"{where}.type")
     if not isinstance(tool.get("input_schema"), dict):

@@ -10,14 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import TYPE_CHECKING
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import urlsplit
 
 from app.errors import ReceiverRefused
-
-if TYPE_CHECKING:
-    from ipaddress import IPv4Network
 
 MAX_URL_CHARS = 2048
 _DEFAULT_PORTS = {"https": 443, "http": 80}
@@ -34,7 +30,11 @@ _CARRIES_IPV4: tuple[tuple[IPv6Network, int], ...] = (
     (IPv6Network("64:ff9b::/96"), 0),
     (IPv6Network("2002::/16"), 80),
 )
-_NEVER_PUBLIC = (
+# What older tables of the standard library take for public, among it addresses of clouds' metadata services.
+_NEVER_PUBLIC: tuple[IPv4Network | IPv6Network, ...] = (
+    IPv4Network("192.0.0.0/24"),
+    IPv4Network("192.88.99.0/24"),
+    IPv6Network("3fff::/20"),
     IPv6Network("64:ff9b:1::/48"),
     IPv6Network("2001::/23"),
     IPv6Network("fec0::/10"),
@@ -97,6 +97,15 @@ class ReceiverPolicy:
             if not self._is_trusted(receiver, address) and not is_public(address):
                 raise ReceiverRefused(f"{receiver.host[:80]!r} is not, or does not only lead to, a public address.")
 
+    def check_unresolved(self, receiver: Receiver) -> None:
+        """The same, as far as it can be told while the name of a receiver does not resolve.
+
+        Raises:
+            ReceiverRefused: whatever it resolves to one day, nothing would be sent there.
+        """
+        if not self.networks and receiver.host not in self.hosts:
+            self.check(receiver, [])
+
     def _is_trusted(self, receiver: Receiver, address: IPv4Address | IPv6Address) -> bool:
         if receiver.host in self.hosts:
             return True
@@ -132,7 +141,7 @@ def receiver_of(url: str) -> Receiver:
 def is_public(address: IPv4Address | IPv6Address) -> bool:
     """Whether an address is out in the internet, also by the IPv4 address that it may carry."""
     plain = carried_ipv4(address) or address
-    if isinstance(plain, IPv6Address) and any(plain in network for network in _NEVER_PUBLIC):
+    if any(plain in network for network in _NEVER_PUBLIC if network.version == plain.version):
         return False
     return plain.is_global and not (plain.is_multicast or plain.is_reserved or plain.is_unspecified)
 

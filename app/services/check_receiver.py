@@ -23,8 +23,9 @@ def check_receiver(wiring: Wiring, url: str, *, param: str = "url") -> None:
         try:
             addresses = sender.resolver.addresses(receiver.host, timeout_s=LOOK_UP_S)
         except NameNotResolved:
-            return
-        sender.policy.check(receiver, addresses)
+            sender.policy.check_unresolved(receiver)
+        else:
+            sender.policy.check(receiver, addresses)
     except ReceiverRefused as error:
         raise ReceiverRefused(error.message, param=param) from error
 

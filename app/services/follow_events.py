@@ -25,6 +25,7 @@ EVENTS_AT_ONCE = 500
 class JobFeed:
     """One listener to a job."""
 
+    tenant_id: str
     job_id: str
     mark: Mark
     starts_in: JobState | None
@@ -38,6 +39,7 @@ class JobFeed:
 class GroupFeed:
     """One listener to a group. It is told how the group stands and not what its jobs did, so it needs no mark."""
 
+    tenant_id: str
     group_id: str
     state: JobState | None = None
     counts: Counts | None = None
@@ -60,10 +62,11 @@ def follow_job(*, wiring: Wiring, tenant_id: str, job_id: str, mark: Mark | None
         job = Jobs(connection).get(tenant_id, job_id)
         last_id = LiveEvents(connection).last_id(job_id)
     if mark is None:
-        return JobFeed(job_id, Mark(last_id), starts_in=job.state)
+        return JobFeed(tenant_id, job_id, Mark(last_id), starts_in=job.state)
     if mark.is_done and mark.event_id >= last_id and job.state in TERMINAL_JOB_STATES:
         return None
-    return JobFeed(job_id, Mark(mark.event_id), starts_in=None)
+    # A mark that none of its events has reached is another job's.
+    return JobFeed(tenant_id, job_id, Mark(min(mark.event_id, last_id)), starts_in=None)
 
 
 def follow_group(*, wiring: Wiring, tenant_id: str, group_id: str) -> GroupFeed:
@@ -74,7 +77,7 @@ def follow_group(*, wiring: Wiring, tenant_id: str, group_id: str) -> GroupFeed:
     """
     with wiring.database.begin() as connection:
         Groups(connection).get(tenant_id, group_id)
-    return GroupFeed(group_id)
+    return GroupFeed(tenant_id, group_id)
 
 
 def read_feeds(*, wiring: Wiring, feeds: Sequence[Feed]) -> list[bytes]:

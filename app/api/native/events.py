@@ -65,7 +65,7 @@ def get_job_events(job_id: str) -> Response:
     15 seconds where nothing else does. A listener that was cut off goes on with `Last-Event-ID` and misses nothing.
     """
     mark = request.headers.get(LAST_EVENT_ID)
-    context.event_lane().check_room()
+    context.event_lane().check_room(context.tenant_id())
     feed = follow_job(
         wiring=context.wiring(),
         tenant_id=context.tenant_id(),
@@ -84,7 +84,7 @@ def get_group_events(group_id: str) -> Response:
     Events `state`, `progress` and `done`, behind which the stream ends. They tell how the group stands, so whoever was
     cut off listens again.
     """
-    context.event_lane().check_room()
+    context.event_lane().check_room(context.tenant_id())
     return _stream(follow_group(wiring=context.wiring(), tenant_id=context.tenant_id(), group_id=group_id))
 
 

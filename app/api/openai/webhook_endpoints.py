@@ -40,6 +40,7 @@ event_types_blueprint = ApiBlueprint(
 
 
 @blueprint.route("", methods=["POST"])
+@blueprint.rate_limited
 @blueprint.arguments(
     WebhookEndpointRequestSchema,
     example={
@@ -77,6 +78,7 @@ def get_endpoint(endpoint_id: str) -> WebhookEndpoint:
 
 
 @blueprint.route("/<endpoint_id>", methods=["POST"])
+@blueprint.rate_limited
 @blueprint.arguments(WebhookEndpointPatchSchema, example={"event_types": ["job.failed"]})
 @blueprint.refuses(NotFound, ReceiverRefused)
 @blueprint.response(200, WebhookEndpointSchema)

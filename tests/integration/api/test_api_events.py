@@ -21,6 +21,7 @@ from app.services.create_api_key import create_api_key
 from app.services.retry_job import retry_job
 
 N_LISTENERS = 200
+"""As many as one tenant may have: half of all."""
 THREADS = 4
 Event = dict[str, Any]
 
@@ -44,7 +45,7 @@ def url(core: CoreMachine, servers: dict[str, str], tmp_path_factory: pytest.Tem
         **servers,
         "NIGHTSHIFT_DATABASE_URL": core.wiring.settings.database_url,
         "NIGHTSHIFT_API_THREADS": str(THREADS),
-        "NIGHTSHIFT_EVENT_LISTENERS": str(N_LISTENERS),
+        "NIGHTSHIFT_EVENT_LISTENERS": str(2 * N_LISTENERS),  # half of them of one tenant,
     }
     with api_process(settings, tmp_path_factory.mktemp("api")) as address:
         yield address
@@ -189,6 +190,7 @@ def test_bad_requests_are_answered_as_ever(core: CoreMachine, client: httpx.Clie
 
 
 def test_two_hundred_who_listen_leave_the_api_to_those_who_ask(core: CoreMachine, client: httpx.Client) -> None:
+    other_key = create_api_key(wiring=core.wiring, tenant="other").key
     job_id = submitted(core)
     path = f"/v1/jobs/{job_id}/events"
     with ExitStack() as stack:
@@ -198,6 +200,7 @@ def test_two_hundred_who_listen_leave_the_api_to_those_who_ask(core: CoreMachine
         full = client.get(path)
         assert (full.status_code, full.json()["error"]["code"]) == (503, "too_many_listeners")
         assert int(full.headers["retry-after"]) > 0
+        assert client.get(path, headers={"Authorization": f"Bearer {other_key}"}).status_code == 404  # it has room
         began_s = time.monotonic()
         for _ in range(50):
             assert client.get(f"/v1/jobs/{job_id}").status_code == 200

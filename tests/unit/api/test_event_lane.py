@@ -26,7 +26,7 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 
 def _listener(connection: socket.socket, *, is_chunked: bool) -> Listener:
-    return Listener(connection, JobFeed("job_1", Mark(0), starts_in=None), is_chunked)
+    return Listener(connection, JobFeed("tenant_1", "job_1", Mark(0), starts_in=None), is_chunked)
 
 
 @pytest.mark.parametrize("is_chunked", [True, False])

@@ -44,6 +44,9 @@ def test_an_address_in_the_internet_is_public(address: str) -> None:
         "ff02::1",
         "2001:db8::1",
         "2001:0:7f00:1::",
+        "192.0.0.192",
+        "192.88.99.1",
+        "3fff::1",
     ],
 )
 def test_an_address_that_leads_inside_is_not(address: str) -> None:
@@ -155,3 +158,14 @@ def test_no_text_at_all_is_more_than_refused(text: str) -> None:
             continue
         assert receiver.host
         assert receiver.target.startswith("/")
+
+
+@pytest.mark.parametrize("url", ["http://nowhere.example/", "https://nowhere.example:22/"])
+def test_what_would_be_refused_wherever_it_leads_is_so_before_its_name_resolves(url: str) -> None:
+    with pytest.raises(ReceiverRefused):
+        PUBLIC_ONLY.check_unresolved(receiver_of(url))
+    TRUSTING.check_unresolved(receiver_of(url))  # it may lead to a network that is trusted
+
+
+def test_a_name_that_does_not_resolve_yet_may_do_so_later() -> None:
+    PUBLIC_ONLY.check_unresolved(receiver_of("https://nowhere.example/"))
