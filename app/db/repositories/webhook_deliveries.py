@@ -46,6 +46,10 @@ _CLAIM_FIELDS = (
 )
 _IS_PENDING = webhook_deliveries.c.state == DeliveryState.PENDING
 _IS_UNCLAIMED = or_(webhook_deliveries.c.claimed_until.is_(None), webhook_deliveries.c.claimed_until <= func.now())
+OTHERS_FAULT = 3
+"""So many failed attempts may be due to what the receiver was in; one that fails more often is at fault itself."""
+MOST_PUT_OFF = timedelta(minutes=5)
+"""What else waits for a receiver that did not take something is put off by so much at most."""
 _IS_DUE = and_(_IS_PENDING, webhook_deliveries.c.next_attempt_at <= func.now(), _IS_UNCLAIMED)
 
 
@@ -117,11 +121,13 @@ class WebhookDeliveries:
         return self._claimed(webhook_deliveries.c.id == following, claim_s)
 
     def record_taken(self, delivery: ClaimedDelivery, attempt: Attempt) -> None:
-        """The receiver has it; what waits for the same receiver need not wait any longer."""
+        """The receiver has it; what waits for the same receiver need not wait longer, unless it is itself at fault."""
         ended = {"state": DeliveryState.DELIVERED, "ended_at": func.now()}
         if self._record(delivery, attempt, **ended):
             waiting = webhook_deliveries.update().where(_IS_PENDING, _IS_UNCLAIMED, _goes_to(delivery))
-            waits = waiting.where(webhook_deliveries.c.next_attempt_at > func.now())
+            waits = waiting.where(
+                webhook_deliveries.c.next_attempt_at > func.now(), webhook_deliveries.c.n_attempts <= OTHERS_FAULT
+            )
             self._connection.execute(waits.values(next_attempt_at=func.now()))
 
     def record_failed(self, delivery: ClaimedDelivery, attempt: Attempt, *, patience_s: float) -> None:
@@ -133,7 +139,8 @@ class WebhookDeliveries:
         later = func.now() + pause
         if self._record(delivery, attempt, state=state, ended_at=ended_at, next_attempt_at=later, claimed_until=None):
             put_off = webhook_deliveries.update().where(_IS_DUE, _goes_to(delivery))
-            self._connection.execute(put_off.values(next_attempt_at=later))
+            until = func.now() + min(pause, MOST_PUT_OFF)
+            self._connection.execute(put_off.values(next_attempt_at=until))
 
     def get(self, tenant_id: str, delivery_id: str, *, param: str = "id") -> Delivery:
         """One delivery of a tenant.
