@@ -8,6 +8,9 @@ BYTES_PER_TOKEN = 4
 """English text under a WordPiece vocabulary; only used to guess before anything is measured."""
 TOKENS_PER_ITEM = 2
 """Special tokens, and a floor under what an item costs."""
+SHARED_ITEMS = 100
+"""So many are shared among the workers whatever is known of their speed: the rate of a model is that of other items,
+and some take a thousand times longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,15 @@ class ChunkLimits:
     """Of the whole input, roughly; the last chunks shrink with what is left, so that all workers end together."""
     n_workers: int = 0
     """Who share the work; 0: chunks do not shrink."""
+    least_items: int = SHARED_ITEMS
+    """With as many, a chunk takes no more than one worker's part, however little work it is thought to be."""
+
+    def is_a_part(self, chunk: PlannedChunk) -> bool:
+        """Whether this is as much as one of the workers should take of an input that all of them can share."""
+        if self.n_workers < 2 or chunk.n_items < self.least_items:
+            return False
+        size_bytes = chunk.byte_end - chunk.byte_start
+        return size_bytes >= self.total_tokens * BYTES_PER_TOKEN / self.n_workers
 
     def tokens_after(self, planned_tokens: int) -> float:
         """The share of work of a chunk behind ``planned_tokens`` of other chunks."""
@@ -110,4 +122,5 @@ class ChunkPlanner:
         return current is not None and (
             current.n_items >= self._limits.items
             or current.estimated_tokens + tokens > self._limits.tokens_after(self._planned_tokens)
+            or self._limits.is_a_part(current)
         )

@@ -17,6 +17,8 @@ from nightshift_local.program import Program
 PORT_NAMES = ("api", "metrics", "flower")
 FLOWER_USER = "nightshift"
 _MAX_CPU_WORKERS = 4
+_GIVES_WAY = ("nice", "-n", "5")
+"""All share a few cores here: what computes gives way to what clients wait for."""
 _CELERY = (sys.executable, "-m", "celery", "-A", "tasks.celery_app")
 _GPU_LIST = Path("/proc/driver/nvidia/gpus")
 
@@ -55,7 +57,7 @@ def nightshift_programs(
     return [
         _process(
             "control",
-            [*_CELERY, "worker", "-Q", "control", "-n", "control@%h", "-P", "prefork", "-c", "2"],
+            [*_GIVES_WAY, *_CELERY, "worker", "-Q", "control", "-n", "control@%h", "-P", "prefork", "-c", "2"],
             stop_wait_s=20,
         ),
         # Threads: it waits for receivers and computes nothing.
@@ -87,7 +89,7 @@ def nightshift_programs(
 
 def _device_worker(queue: str) -> Program:
     # A chunk in work is finished first; past the wait its lease lets another worker take it.
-    return _process(queue, [sys.executable, "-m", "workers.gpu", "--queue", queue], stop_wait_s=30)
+    return _process(queue, [*_GIVES_WAY, sys.executable, "-m", "workers.gpu", "--queue", queue], stop_wait_s=30)
 
 
 def _flower(*, port: int, login: str, broker_api_url: str) -> Program:
@@ -99,7 +101,7 @@ def _flower(*, port: int, login: str, broker_api_url: str) -> Program:
     }
     if broker_api_url:
         env["FLOWER_BROKER_API"] = f"{broker_api_url}/"
-    return _process("flower", [*_CELERY, "flower"], port=port, env=env)
+    return _process("flower", [*_GIVES_WAY, *_CELERY, "flower"], port=port, env=env)
 
 
 def _process(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,3 +88,11 @@ def test_the_last_chunks_shrink_so_that_all_workers_end_together() -> None:
 def test_a_line_never_costs_more_than_the_model_takes() -> None:
     assert estimate_tokens(10**9, 256) == estimate_tokens(256 * 4, 256)
     assert estimate_tokens(0, 256) > 0
+
+
+@pytest.mark.parametrize(("n_items", "n_chunks"), [(99, 1), (150, 2), (400, 4), (4000, 4)])
+def test_many_items_are_shared_among_the_workers_however_fast_they_are_thought_to_be(
+    n_items: int, n_chunks: int
+) -> None:
+    limits = chunk_limits(input_size_bytes=41 * n_items, tokens_per_s=1e9, target_s=10, n_workers=4, max_items=100_000)
+    assert len(plan([40] * n_items, limits)) == n_chunks
