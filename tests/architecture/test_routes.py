@@ -170,7 +170,7 @@ def test_every_route_that_creates_takes_an_idempotency_key(app: Flask) -> None:
 
 COUNTED = re.compile(
     r"/v1/(jobs|batches|messages/batches|embeddings|chat/completions|completions|messages|rerank|classify"
-    r"|webhook_endpoints/\{endpoint_id\}/test)$"
+    r"|webhook_endpoints(/\{endpoint_id\}(/test)?)?)$"
 )
 
 
