@@ -91,14 +91,14 @@ class Bed:
                 admin.patch(f"/v1/admin/tenants/{name}", json=dict.fromkeys(quota)).raise_for_status()
                 self.api.note_jobs(api.take_job_ids())
 
-    def n_warm_workers(self) -> int:
-        """Workers that are heard of and have loaded their models."""
+    def n_warm_workers(self, *models: str) -> int:
+        """Workers that are heard of and have loaded these models."""
         settings = self.settings
         wiring = build_wiring(settings)
         with wiring.database.begin() as connection:
             live = Workers(connection).live(silence_s=settings.worker_silence_s)
         wiring.database.close()
-        return sum(len(worker.warm_models) == len(wiring.models) for worker in live)
+        return sum(set(models) <= set(worker.warm_models) for worker in live)
 
     def check(self) -> int:
         """Run the checker over every job that was made, and over the installation; how many jobs it looked at.

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from tests.bench.bed import Bed
-from tests.bench.embeddings import run_texts, write_input
+from tests.bench.embeddings import MODEL, run_texts, write_input
 from tests.bench.plan import Plan
 from tests.bench.rows import Row, at_least
 from tests.bench.samples import Sample
@@ -73,7 +73,7 @@ def _wait_for_workers(bed: Bed, n_workers: int) -> None:
     """Wait until so many workers have their models loaded."""
     give_up_at = time.monotonic() + READY_WITHIN_S
     while time.monotonic() < give_up_at:
-        if bed.n_warm_workers() == n_workers:
+        if bed.n_warm_workers(MODEL, "echo") == n_workers:
             return
         time.sleep(0.2)
     raise RuntimeError(f"{n_workers} workers were not ready within {READY_WITHIN_S} s")

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import ctypes
 import math
-import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -105,7 +105,8 @@ class EchoEngine(Engine[EchoWindow, EchoBatch, None]):
         """Sleep, crash or hang, if told so."""
         _sleep(batch.delay_s, should_stop)
         if batch.crash:
-            os.kill(os.getpid(), signal.SIGSEGV)
+            # To this very thread, as a broken library would: sent to the process, it comes a moment later.
+            signal.pthread_kill(threading.get_ident(), signal.SIGSEGV)
         if batch.hang:
             ctypes.PyDLL(None).sleep(HANG_S)  # called with the interpreter's lock held
 
