@@ -7,7 +7,6 @@ from types import MappingProxyType
 
 import orjson
 import pytest
-import torch
 from tiny_chat_model import ALIAS, CHAT_ROUTES, make_tiny_chat_model, tiny_chat_entry, write_models_file
 
 from app.domain.items import InputItem, ItemSucceeded
@@ -18,10 +17,7 @@ from workers.engines.registry import EngineRegistry
 from workers.engines.transformers import TransformersEngine
 from workers.pipeline import PipelineRunner
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device on this machine"),
-]
+pytestmark = pytest.mark.gpu
 
 
 @pytest.fixture(scope="module")

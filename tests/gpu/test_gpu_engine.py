@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-import torch
 from random_encoder import ALIAS, SMALL, write_random_encoder
 from sentence_transformers import SentenceTransformer
 
@@ -23,10 +22,7 @@ from workers.engines.sentence_transformers import PASS_SIZES_CUDA, SentenceTrans
 from workers.engines.tuning import PassSizes
 from workers.pipeline import PipelineRunner
 
-pytestmark = [
-    pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device on this machine"),
-]
+pytestmark = pytest.mark.gpu
 N_TEXTS = 300
 
 
