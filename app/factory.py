@@ -20,6 +20,7 @@ from app.api import (
     rate_limits,
     request_ids,
     request_metrics,
+    request_traces,
     security_headers,
 )
 from app.api.anthropic import batches as message_batches
@@ -76,6 +77,7 @@ def create_app(wiring: Wiring) -> Flask:
     app.url_map.converters[paths.TEXT] = paths.AnyText
     context.install(app, context.ApiContext(wiring, KombuSyncLane(wiring.settings), EventLane(wiring)))
     request_ids.install(app)
+    request_traces.install(app)
     request_metrics.install(app)
     error_handlers.install(app)
     authentication.install(app)

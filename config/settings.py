@@ -53,6 +53,13 @@ def _count(value: str) -> int:
     return number
 
 
+def _share(value: str) -> float:
+    number = _number(value)
+    if not 0 <= number <= 1:
+        raise ValueError("expected a number from 0 to 1")
+    return number
+
+
 def _amount(value: str) -> Decimal | None:
     if not value:
         return None
@@ -336,7 +343,15 @@ class Settings:
     statement_timeout_s: float = _variable("Longest SQL statement", default=30.0, read=_positive(_number))
 
     sentry_dsn: str = _variable("Sentry DSN; empty turns it off", default="", secret=True)
-    environment: str = _variable("Name of this installation in Sentry and logs", default="local")
+    otlp_endpoint: str = _variable(
+        "Collector of traces, OTLP over HTTP, such as `http://127.0.0.1:4318`; empty turns them off", default=""
+    )
+    traces_sampled_ratio: float = _variable(
+        "Share of the traces that begin here and are kept; one that a client began is kept where the client keeps it",
+        default=1.0,
+        read=_share,
+    )
+    environment: str = _variable("Name of this installation in Sentry, traces and logs", default="local")
     log_level: str = _variable("debug, info, warning or error", default="info")
 
     @property

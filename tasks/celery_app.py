@@ -6,9 +6,10 @@ import sys
 from typing import Any
 
 from celery import Celery
-from celery.signals import beat_init, celeryd_init, setup_logging
+from celery.signals import beat_init, celeryd_init, setup_logging, worker_process_shutdown, worker_shutdown
 
 from app.observability.sentry import init_sentry
+from app.observability.tracing import close_tracing, init_tracing
 from config.beat import BEAT_SCHEDULE
 from config.celery import celery_config
 from config.logging import configure_logging
@@ -47,8 +48,16 @@ def _log_as_json(**_signal: Any) -> None:
 
 @celeryd_init.connect
 @beat_init.connect
-def _report_errors(**_signal: Any) -> None:
-    init_sentry(load_settings(), process=_process_name(sys.argv))
+def _observe(**_signal: Any) -> None:
+    settings, process = load_settings(), _process_name(sys.argv)
+    init_sentry(settings, process=process)
+    init_tracing(settings, process=process)
+
+
+@worker_process_shutdown.connect
+@worker_shutdown.connect
+def _send_what_is_left(**_signal: Any) -> None:
+    close_tracing()
 
 
 def _process_name(argv: list[str]) -> str:

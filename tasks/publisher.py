@@ -8,14 +8,14 @@ from contextlib import contextmanager
 
 import structlog
 from amqp.exceptions import AMQPError, NotFound
-from celery import Celery, chord
+from celery import Celery, Signature, Task, chord
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
 from app.errors import BrokerUnavailable
 from app.ports import Grant
 from config.queues import CONTROL_QUEUE, WEBHOOK_QUEUE, work_queue
-from tasks.base import MESSAGE_VERSION
+from tasks.base import MESSAGE_VERSION, message_headers
 from tasks.callbacks import finish_wave
 from tasks.chunks import run_chunk
 from tasks.groups import lead_group
@@ -38,30 +38,25 @@ class CeleryPublisher:
     def publish_prepare(self, job_id: str) -> None:
         """See ``WorkPublisher.publish_prepare``."""
         with _our_errors():
-            prepare_job.apply_async(kwargs={"job_id": job_id, "version": MESSAGE_VERSION}, queue=CONTROL_QUEUE)
+            _send(prepare_job, CONTROL_QUEUE, job_id=job_id)
 
     def publish_lead(self, group_id: str) -> None:
         """See ``WorkPublisher.publish_lead``."""
         with _our_errors():
-            lead_group.apply_async(kwargs={"group_id": group_id, "version": MESSAGE_VERSION}, queue=CONTROL_QUEUE)
+            _send(lead_group, CONTROL_QUEUE, group_id=group_id)
 
     def publish_webhook(self, delivery_id: str) -> None:
         """See ``WorkPublisher.publish_webhook``."""
         with _our_errors():
-            deliver_webhooks.apply_async(
-                kwargs={"delivery_id": delivery_id, "version": MESSAGE_VERSION}, queue=WEBHOOK_QUEUE
-            )
+            _send(deliver_webhooks, WEBHOOK_QUEUE, delivery_id=delivery_id)
 
     def publish_wave(self, job_id: str, grants: Sequence[Grant]) -> None:
         """See ``WorkPublisher.publish_wave``."""
         if not grants:
             return
         self._know(grant.queue for grant in grants)
-        header = [
-            run_chunk.si(chunk_id=grant.chunk_id, grant=grant.grant, version=MESSAGE_VERSION).set(queue=grant.queue)
-            for grant in grants
-        ]
-        body = finish_wave.si(job_id=job_id, version=MESSAGE_VERSION).set(queue=CONTROL_QUEUE)
+        header = [_signature(run_chunk, grant.queue, chunk_id=grant.chunk_id, grant=grant.grant) for grant in grants]
+        body = _signature(finish_wave, CONTROL_QUEUE, job_id=job_id)
         with _our_errors():
             if not self._sent_as_chord(job_id, chord(header, body, app=self._app)):
                 for task in header:
@@ -91,7 +86,7 @@ class CeleryPublisher:
     def publish_finish(self, job_id: str) -> None:
         """See ``WorkPublisher.publish_finish``."""
         with _our_errors():
-            finish_wave.apply_async(kwargs={"job_id": job_id, "version": MESSAGE_VERSION}, queue=CONTROL_QUEUE)
+            _send(finish_wave, CONTROL_QUEUE, job_id=job_id)
 
     def ready_counts(self, queues: Sequence[str]) -> dict[str, int]:
         """See ``WorkPublisher.ready_counts``; a queue that does not exist holds nothing."""
@@ -105,6 +100,14 @@ class CeleryPublisher:
                 except NotFound:  # RabbitMQ has closed the channel already
                     counts[queue] = 0
         return counts
+
+
+def _send(task: Task, queue: str, **ids: str) -> None:
+    _signature(task, queue, **ids).apply_async()
+
+
+def _signature(task: Task, queue: str, **ids: str | int) -> Signature:
+    return task.si(version=MESSAGE_VERSION, **ids).set(queue=queue, headers=message_headers())
 
 
 @contextmanager

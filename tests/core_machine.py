@@ -327,7 +327,7 @@ class CoreMachine:
 def core_machine(servers: dict[str, str], **changes: Any) -> Iterator[CoreMachine]:
     """A machine on a database of its own, so that no other test's jobs are in its way."""
     settings = Settings.from_environ(servers)
-    with _fresh_database(settings) as url:
+    with fresh_database(settings) as url:
         settings = replace(settings, database_url=url, queues=(QUEUE,), **changes)
         upgrade(settings)
         wiring = build_wiring(settings)
@@ -348,7 +348,8 @@ def core_machine(servers: dict[str, str], **changes: Any) -> Iterator[CoreMachin
 
 
 @contextmanager
-def _fresh_database(settings: Settings) -> Iterator[str]:
+def fresh_database(settings: Settings) -> Iterator[str]:
+    """An empty database beside that of the servers; gives its address."""
     name = f"test_{uuid4().hex}"
     base = settings.database_url.rpartition("/")[0]
     admin = create_engine(settings.database_url, isolation_level="AUTOCOMMIT")

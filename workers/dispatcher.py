@@ -18,10 +18,14 @@ from psycopg2.extensions import connection as PgConnection  # noqa: N812 - a cla
 from psycopg2.extensions import cursor as PgCursor  # noqa: N812 - likewise
 
 from app.db.notify import listening_session
+from app.db.session import Database
 from app.errors import BrokerUnavailable, DatabaseUnavailable
 from app.metrics import start_metrics_server
 from app.observability.sentry import init_sentry
+from app.observability.tracing import init_tracing, is_on
+from app.ports import WorkPublisher
 from app.services.dispatch import Dispatcher
+from app.services.traced_publisher import TracedPublisher
 from app.wiring import process_wiring
 from config.logging import configure_logging
 from config.settings import Settings, load_settings
@@ -158,16 +162,22 @@ class DispatcherProcess:
             log.info("leading" if leads else "standing_by")
 
 
+def _publisher(database: Database) -> WorkPublisher:
+    publisher = CeleryPublisher(celery_app)
+    return TracedPublisher(publisher, database) if is_on() else publisher
+
+
 def main() -> None:
     """Run the dispatcher of this environment."""
     settings = load_settings()
     configure_logging(level=settings.log_level, process="dispatcher")
     init_sentry(settings, process="dispatcher")
+    init_tracing(settings, process="dispatcher")
     wiring = process_wiring()
-    database, publisher = wiring.database, CeleryPublisher(celery_app)
+    database = wiring.database
     aside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="outlook")
     dispatcher = Dispatcher(
-        settings=settings, models=wiring.models, database=database, publisher=publisher, aside=aside
+        settings=settings, models=wiring.models, database=database, publisher=_publisher(database), aside=aside
     )
     metrics = start_metrics_server(settings, database)
     leadership = Leadership(settings.database_url, connect_timeout_s=settings.connect_timeout_s)

@@ -7,11 +7,14 @@ finishes answers as it asks for them. At most a few windows exist at once, howev
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from app.domain.items import InputItem, ItemErrorCode, ItemFailed, ItemOutcome
 from app.errors import ModelNotFound
+from app.observability.tracing import stage
 from app.ports import RunRequest
 from workers.black_box import BlackBox
 from workers.channel import Channel
@@ -106,8 +109,8 @@ class _Run:
     def outcomes(self) -> Iterator[ItemOutcome]:
         """Start the threads, yield outcomes, and end the threads whichever way this ends."""
         threads = [
-            threading.Thread(target=self._prepared.write_all, args=(self._prepare,), name="prepare"),
-            threading.Thread(target=self._answered.write_all, args=(self._forward_all,), name="device"),
+            _thread("prepare", partial(self._prepared.write_all, self._prepare)),
+            _thread("device", partial(self._answered.write_all, self._forward_all)),
         ]
         for thread in threads:
             thread.start()
@@ -123,7 +126,9 @@ class _Run:
 
     def _prepare(self) -> Iterator[Window]:
         for window_items in windows(self._request.items, most_items=self._engine.window_items):
-            yield self._engine.prepare(window_items, on_oversize=self._request.on_oversize)
+            with stage("prepare", n_items=len(window_items)):
+                window = self._engine.prepare(window_items, on_oversize=self._request.on_oversize)
+            yield window
 
     def _forward_all(self) -> Iterator[AnsweredWindow]:
         try:
@@ -143,7 +148,9 @@ class _Run:
         try:
             self._request.on_turn()
             for window in self._prepared:
-                yield self._runner.forward(window)
+                with stage("forward", n_items=len(window.items)):
+                    answered = self._runner.forward(window)
+                yield answered
                 if self._stopping():
                     return
         finally:
@@ -151,6 +158,11 @@ class _Run:
 
     def _stopping(self) -> bool:
         return self._closed.is_set() or self._request.should_stop()
+
+
+def _thread(name: str, work: Callable[[], None]) -> threading.Thread:
+    """A thread whose log lines and spans carry the ids of its maker's."""
+    return threading.Thread(target=copy_context().run, args=(work,), name=name)
 
 
 def windows(items: Iterable[InputItem], *, most_items: int) -> Iterator[Sequence[InputItem]]:

@@ -10,6 +10,7 @@ from app.metrics import observe_request
 
 # Paths and method names are the client's text; each would make a series of its own.
 NO_ROUTE = "none"
+OTHER_METHOD = "OTHER"
 METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"})
 
 
@@ -20,7 +21,7 @@ def install(app: Flask) -> None:
 
 def _observe(response: Response) -> Response:
     observe_request(
-        method=request.method if request.method in METHODS else "OTHER",
+        method=request.method if request.method in METHODS else OTHER_METHOD,
         route=request.url_rule.rule if request.url_rule else NO_ROUTE,
         status=response.status_code,
         duration_s=time.monotonic() - g.started,

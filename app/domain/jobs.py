@@ -128,6 +128,7 @@ class Job:
     webhook: JobWebhook | None
     group_id: str | None
     api_version: str | None
+    traceparent: str | None
     created_at: datetime
     deadline_at: datetime
     queued_at: datetime | None

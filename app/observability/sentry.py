@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import sentry_sdk
-import structlog
 
 from app.errors import LeaseLost, RequestRefused, SyncTimedOut
+from app.observability.ids import bound_ids
 from config.settings import Settings
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 # They are answers, not faults: the caller was told, or another worker has the chunk.
 EXPECTED = (RequestRefused, LeaseLost, SyncTimedOut)
-TAGGED = ("request_id", "tenant_id", "job_id", "chunk_id", "attempt", "queue", "schedule_id")
 
 
 def init_sentry(settings: Settings, *, process: str) -> None:
@@ -43,7 +42,5 @@ def before_send(event: Event, hint: Hint) -> Event | None:
     raised = hint.get("exc_info")
     if raised is not None and isinstance(raised[1], EXPECTED):
         return None
-    bound = structlog.contextvars.get_contextvars()
-    tags = {name: str(bound[name]) for name in TAGGED if name in bound}
-    event["tags"] = {**dict(event.get("tags") or {}), **tags}
+    event["tags"] = {**dict(event.get("tags") or {}), **bound_ids()}
     return event

@@ -26,6 +26,7 @@ from app.domain.result_lines import LineContext
 from app.domain.states import RUNNABLE_JOB_STATES, ChunkState, JobState
 from app.domain.stops import Stop
 from app.errors import DatabaseUnavailable, DependencyFailed, LeaseLost
+from app.observability.tracing import span, stage
 from app.ports import DeathNotes, ItemRunner, LastWords, RunRequest, RunStats
 from app.services.chunk_commit import ChunkCommit
 from app.services.chunk_input import ReadItem, chunk_spans, read_chunk_items
@@ -91,10 +92,21 @@ def run_chunk(
         death_notes.begin(chunk_id)
     job, chunk = claimed
     attempt = _Attempt(wiring, runner, job, chunk, token, is_leaving, last_words, death_notes, when_read)
+    ids = {"tenant_id": job.tenant_id, "job_id": job.id, "chunk_id": chunk.id, "attempt": chunk.attempt}
+    with (
+        structlog.contextvars.bound_contextvars(**ids),
+        span("chunk", parent=job.traceparent, queue=queue, model=job.model, n_items=chunk.n_items) as running,
+    ):
+        ran = _run(attempt)
+        running.note(ran=ran)
+        return ran
+
+
+def _run(attempt: _Attempt) -> Ran:
     try:
         return attempt.run()
     except LeaseLost:
-        log.warning("chunk_lease_lost", chunk_id=chunk.id, job_id=job.id, attempt=chunk.attempt)
+        log.warning("chunk_lease_lost")
         return Ran.LEASE_LOST
     except DependencyFailed as error:
         return attempt.hand_back(error, count_as_death=False)
@@ -156,7 +168,6 @@ class _Attempt:
         self._refusal: str | None = None
         self._started_s = time.monotonic()
         self._commit = ChunkCommit(wiring.database, job=job, chunk=chunk, token=token, lease_s=wiring.settings.lease_s)
-        self._log = log.bind(job_id=job.id, chunk_id=chunk.id, attempt=chunk.attempt)
 
     def run(self) -> Ran:
         if self._job.stop_reason is not None or self._job.state not in RUNNABLE_JOB_STATES:
@@ -175,7 +186,7 @@ class _Attempt:
 
     def hand_back(self, error: Exception, *, count_as_death: bool) -> Ran:
         """Return the chunk to the dispatcher; where even that fails, its lease will run out."""
-        say = self._log.error if count_as_death else self._log.warning  # an error that has no name goes to Sentry
+        say = log.error if count_as_death else log.warning  # an error that has no name goes to Sentry
         say("chunk_handed_back", error=type(error).__name__, exc_info=error)
         try:
             self._commit.handed_back(
@@ -184,7 +195,7 @@ class _Attempt:
                 death_cause=ItemErrorCode.OUT_OF_MEMORY if isinstance(error, MemoryError) else None,
             )
         except DatabaseUnavailable:
-            self._log.warning("chunk_left_to_its_lease")
+            log.warning("chunk_left_to_its_lease")
         return Ran.HANDED_BACK
 
     @property
@@ -207,7 +218,7 @@ class _Attempt:
             return Ran.DONE
         if stop is None:
             raise RuntimeError(f"the engine gave outcomes for {results.n_items} of {self._chunk.n_items} items")
-        self._log.info("chunk_stopped", stop=stop, n_done=results.n_items, n_items=self._chunk.n_items)
+        log.info("chunk_stopped", stop=stop, n_done=results.n_items, n_items=self._chunk.n_items)
         if not results.n_items:
             return self._leave_untouched()
         self._finish(results, stats, rest=results.without_outcome(self._spans()))
@@ -222,7 +233,7 @@ class _Attempt:
         """Where the whole job is refused, stop asking; the commit makes that known to its other chunks."""
         if isinstance(outcome, ItemFailed) and outcome.stops_job and self._refusal is None:
             self._refusal = outcome.message
-            self._log.error("job_refused", reason=outcome.message)
+            log.error("job_refused", reason=outcome.message)
             lease.give_up()
 
     def _on_turn(self) -> None:
@@ -233,7 +244,8 @@ class _Attempt:
     def _finish(self, results: ChunkResults, stats: RunStats, *, rest: Sequence[ItemSpan] = ()) -> None:
         run_s = time.monotonic() - self._started_s
         prefix = f"parts/{self._job.tenant_id}/{self._job.id}/{self._chunk.id}-{self._chunk.attempt}-{self._token}"
-        parts = results.upload(self._wiring.storage, key_prefix=prefix)
+        with stage("upload"):
+            parts = results.upload(self._wiring.storage, key_prefix=prefix)
         self._commit.done(
             outcome=results.outcome(device_s=stats.device_s, n_left=len(rest)),
             parts=parts,
@@ -242,9 +254,7 @@ class _Attempt:
             run_s=run_s,
             refusal=self._refusal,
         )
-        self._log.info(
-            "chunk_done", run_s=round(run_s, 3), device_s=round(stats.device_s, 3), n_items=self._chunk.n_items
-        )
+        log.info("chunk_done", run_s=round(run_s, 3), device_s=round(stats.device_s, 3), n_items=self._chunk.n_items)
 
     def _outcomes(
         self, results: ChunkResults, stats: RunStats, lease: LeaseKeeper
@@ -277,12 +287,13 @@ class _Attempt:
         yield from refused
 
     def _runnable(self, results: ChunkResults, refused: list[ItemFailed]) -> Iterator[InputItem]:
-        for read in self._items():
-            results.expect(read)
-            if isinstance(read.item, ItemFailed):
-                refused.append(read.item)
-            else:
-                yield read.item
+        with stage("read"):
+            for read in self._items():
+                results.expect(read)
+                if isinstance(read.item, ItemFailed):
+                    refused.append(read.item)
+                else:
+                    yield read.item
         self._when_read()
 
     def _convicted(self, results: ChunkResults) -> Iterator[ItemOutcome]:
@@ -323,7 +334,7 @@ class _Attempt:
             suspects=self._suspects,
         )
         self._commit.split(new)
-        self._log.warning("chunk_split", worker_deaths=self._chunk.worker_deaths, n_items=self._chunk.n_items)
+        log.warning("chunk_split", worker_deaths=self._chunk.worker_deaths, n_items=self._chunk.n_items)
         return Ran.SPLIT
 
     def _leave_untouched(self) -> Ran:

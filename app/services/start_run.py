@@ -10,6 +10,7 @@ import structlog
 from app.db.repositories.schedules import Schedules
 from app.domain.schedules import Schedule, ScheduleRun, request_of, window_until
 from app.errors import DependencyFailed, RequestRefused
+from app.observability.tracing import span
 from app.services.submit_job import submit_job
 from app.services.take_inbox_object import inbox_objects, take_inbox_object
 from app.wiring import Wiring
@@ -64,7 +65,8 @@ def _make_job(wiring: Wiring, schedules: Schedules, schedule: Schedule, run: Sch
     if schedule.due_by is not None:
         window = window_until(schedule.due_by, schedule.timezone, now=schedules.now())
         request = replace(request, completion_window=window)
-    return submit_job(wiring=wiring, tenant_id=schedule.tenant_id, request=request).job.id
+    with span("submit scheduled job", tenant_id=schedule.tenant_id, schedule_id=schedule.id):
+        return submit_job(wiring=wiring, tenant_id=schedule.tenant_id, request=request).job.id
 
 
 def _inputs(wiring: Wiring, schedules: Schedules, schedule: Schedule) -> Iterator[str]:

@@ -20,6 +20,7 @@ from app.domain.jobs import Job, JobDetails, JobRequest
 from app.domain.states import JobState
 from app.domain.windows import window_seconds
 from app.errors import InvalidRequest, NotFound, RequestTooLarge
+from app.observability.tracing import traceparent
 from app.services.answer_once import Once
 from app.services.check_receiver import check_job_webhook
 from app.services.discard_object import discarded_unless_named
@@ -190,4 +191,5 @@ def asked_of(request: JobRequest) -> dict[str, Any]:
         "schedule_id": request.schedule_id,
         "webhook": asdict(request.webhook) if request.webhook else None,
         "api_version": request.api_version,
+        "traceparent": traceparent(),
     }

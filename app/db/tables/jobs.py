@@ -77,6 +77,8 @@ jobs = Table(
     Column("schedule_id", Text, ForeignKey("schedules.id")),
     # Whom the job tells itself, ``{"url", "events"}``; null where only the tenant's endpoints are told.
     Column("webhook", JSONB(none_as_null=True)),
+    # Where in a trace it was submitted, as the W3C header says it; null where nobody traces.
+    Column("traceparent", Text),
     # A member of a group: its place in it, the last order that reached it, and where its part of the input begins.
     Column("group_id", Text, ForeignKey("groups.id")),
     Column("group_ordinal", Integer),

@@ -1,0 +1,21 @@
+"""Keep traces of jobs."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0024"
+down_revision = "0019"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Apply the revision."""
+    op.add_column("jobs", sa.Column("traceparent", sa.Text(), nullable=True))
+
+
+def downgrade() -> None:
+    """Take the revision back."""
+    op.drop_column("jobs", "traceparent")
