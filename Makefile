@@ -6,7 +6,7 @@ STACK  := $(PY) docker/local/nightshift_local
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev up down ps logs demo test unit chaos soak bench bench-peers gpu-test gpu-bench lint typecheck imports format lock clean
+.PHONY: help venv venv-dev up down ps logs demo test unit chaos soak bench bench-peers gpu-test gpu-bench images lint typecheck imports format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ gpu-test: venv-dev ## Run the tests that need a CUDA device
 
 gpu-bench: venv-dev ## Measure the engine on a CUDA device against bare encode, with MFU
 	@PYTHONPATH=docker/local:tests $(PY) -m tests.bench.gpu $(BENCH_ARGS)
+
+images: ## Build the container images with Docker, Podman or Buildah and look into them
+	@$(PYTHON) docker/build_images.py
 
 lint: venv-dev ## ruff: rules and format
 	@$(PY) -m ruff check --config config/ruff.toml .
