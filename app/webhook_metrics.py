@@ -14,6 +14,8 @@ from app.errors import NightshiftError
 
 log = structlog.get_logger(__name__)
 
+LATELY_S = 3_600.0
+
 
 class WebhookCollector(Collector):
     """Reads the outbox at scrape time."""
@@ -29,10 +31,17 @@ class WebhookCollector(Collector):
         """Every metric; none where Postgres does not answer."""
         try:
             with self._database.begin() as connection:
-                backlog = WebhookDeliveries(connection).backlog()
+                deliveries = WebhookDeliveries(connection)
+                backlog, ended = deliveries.backlog(), deliveries.ended_lately(within_s=LATELY_S)
         except NightshiftError as error:
             log.warning("webhooks_without_database", reason=error.message)
             return
+        lately = GaugeMetricFamily(
+            "nightshift_webhooks_ended", "Deliveries of the last hour that were taken or given up", labels=["state"]
+        )
+        for state, n in ended.items():
+            lately.add_metric([state], n)
+        yield lately
         yield GaugeMetricFamily(
             "nightshift_webhooks_pending", "Deliveries that receivers have not taken yet", value=backlog.n_pending
         )

@@ -18,9 +18,10 @@ from psycopg2.extensions import connection as PgConnection  # noqa: N812 - a cla
 from psycopg2.extensions import cursor as PgCursor  # noqa: N812 - likewise
 
 from app.db.notify import listening_session
+from app.db.repositories.leadership import LEADER_LOCK
 from app.db.session import Database
 from app.errors import BrokerUnavailable, DatabaseUnavailable
-from app.metrics import start_metrics_server
+from app.metrics_server import start_metrics_server
 from app.observability.sentry import init_sentry
 from app.observability.tracing import init_tracing, is_on
 from app.ports import WorkPublisher
@@ -35,7 +36,6 @@ from workers.topology_keeper import TopologyKeeper
 
 log = structlog.get_logger(__name__)
 
-LEADER_LOCK = 0x6E696768  # "nigh"
 LEADER_SILENCE_S = 20.0
 """Longer than a look takes, whatever is slow; a leader says something each time."""
 BROKER_PAUSE_S = 1.0
@@ -179,7 +179,7 @@ def main() -> None:
     dispatcher = Dispatcher(
         settings=settings, models=wiring.models, database=database, publisher=_publisher(database), aside=aside
     )
-    metrics = start_metrics_server(settings, database)
+    metrics = start_metrics_server(wiring)
     leadership = Leadership(settings.database_url, connect_timeout_s=settings.connect_timeout_s)
     process = DispatcherProcess(settings, dispatcher, leadership)
     topology = TopologyKeeper(settings, leads=lambda: leadership.is_leader)

@@ -30,15 +30,20 @@ def check_workers(database: Database, settings: Settings) -> Check:
 def check_stuck_work(database: Database) -> Check:
     """No job outlives its deadline or its last chunk, and no chunk its lease."""
     with database.begin() as connection:
-        found = {
-            "jobs past their deadline": _count(connection, jobs, _past_deadline()),
-            "chunks past their lease": _count(connection, chunks, _past_lease()),
-            "jobs finished but not finalised": _count(connection, jobs, _unfinalised()),
-        }
+        found = stuck_work(connection)
     stuck = ", ".join(f"{n} {what}" for what, n in found.items() if n)
     if stuck:
         return failed("stuck work", stuck, advice="the dispatcher mends these: see that it runs, and its log")
     return ok("stuck work", "none")
+
+
+def stuck_work(connection: Connection) -> dict[str, int]:
+    """How much there is of each kind of work that stays where it should not."""
+    return {
+        "jobs past their deadline": _count(connection, jobs, _past_deadline()),
+        "chunks past their lease": _count(connection, chunks, _past_lease()),
+        "jobs finished but not finalised": _count(connection, jobs, _unfinalised()),
+    }
 
 
 def check_dead_letters(database: Database, *, n_waiting: int) -> Check:

@@ -21,6 +21,7 @@ from app.db.repositories.jobs import Jobs
 from app.db.repositories.webhook_deliveries import WebhookDeliveries
 from app.db.repositories.workers import LiveWorker, Workers
 from app.db.session import Database
+from app.dispatch_metrics import GRANTS, GRANTS_PUBLISHED_AGAIN, LEASES_TAKEN_OVER, LOOKS, TAKEN_FROM_SILENT
 from app.errors import BrokerUnavailable
 from app.ports import Grant, WorkPublisher
 from app.services.escalate_jobs import escalate_jobs
@@ -102,7 +103,8 @@ class Dispatcher:
             BrokerUnavailable, DatabaseUnavailable: look again later; nothing is lost.
         """
         try:
-            self._match_rows()
+            with LOOKS.time():
+                self._match_rows()
             self._publisher.ask_again()
         except BrokerUnavailable:
             self._tell_who_waits()
@@ -152,6 +154,8 @@ class Dispatcher:
                 [worker.queue for worker in workers], patience_s=self._settings.grant_patience_s
             )
             dispatching.stop_waiting()
+        LEASES_TAKEN_OVER.inc(n_expired)
+        TAKEN_FROM_SILENT.inc(n_silent)
         if n_expired or n_silent:
             log.warning("chunks_taken_back", n_lease_expired=n_expired, n_worker_silent=n_silent)
 
@@ -209,6 +213,7 @@ class Dispatcher:
             by_job[job_id].append(grant)
         for job_id, grants in by_job.items():
             log.warning("grants_published_again", job_id=job_id, queue=queue, n_chunks=len(grants))
+            GRANTS_PUBLISHED_AGAIN.inc(len(grants))
             self._publisher.publish_wave(job_id, grants)
 
     def _grant(self, workers: list[LiveWorker]) -> None:
@@ -220,6 +225,7 @@ class Dispatcher:
             self._granter.forget()
             raise
         for job_id, grants in waves.items():
+            GRANTS.inc(len(grants))
             self._publisher.publish_wave(job_id, grants)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Float, cast, func, select
+from sqlalchemy import Connection, Float, and_, cast, func, select
 from sqlalchemy.sql import ColumnElement
 
 from app.db.tables import jobs
@@ -63,6 +63,15 @@ class Deadlines:
 
 BEGUN_AT = func.coalesce(jobs.c.window_from, jobs.c.created_at)
 """Where a window begins: with the creation of the job, or with its last retry."""
+
+HAD_A_WINDOW = and_(jobs.c.state != JobState.CANCELLED, jobs.c.failure.is_(None))
+"""Of an ended job: neither did its client cancel it, nor was its input refused."""
+KEPT_ITS_WINDOW = and_(
+    HAD_A_WINDOW,
+    jobs.c.state.in_((JobState.SUCCEEDED, JobState.PARTIALLY_SUCCEEDED, JobState.FAILED)),
+    jobs.c.finished_at <= jobs.c.deadline_at,
+)
+"""It ended before its deadline, with every item run."""
 MAY_ESCALATE: tuple[ColumnElement[bool], ...] = (
     jobs.c.on_deadline == OnDeadline.ESCALATE,
     jobs.c.escalated_at.is_(None),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, Connection, Float, cast, func, select
+from sqlalchemy import ColumnElement, Connection, Float, and_, cast, func, select
 
-from app.db.tables import chunks
+from app.db.tables import chunks, workers
 from app.domain.states import ChunkState
 
 
@@ -42,6 +42,20 @@ class DeviceUse:
         had_work_s = func.sum(func.greatest(new_s, 0.0))
         query = select(spans.c.queue, _idle(func.sum(spans.c.device_s), had_work_s)).group_by(spans.c.queue)
         return {queue: share for queue, share in self._connection.execute(query) if share is not None}
+
+    def busy_shares(self, *, within_s: float) -> dict[str, float]:
+        """For each worker's queue, the share of the last ``within_s`` that its device computed; 0 for one that rests.
+
+        Chunks that ended within them are counted, whole.
+        """
+        lately = chunks.c.finished_at > func.now() - timedelta(seconds=within_s)
+        busy = func.least(1.0, func.coalesce(func.sum(chunks.c.device_s), 0.0) / within_s)
+        query = (
+            select(workers.c.queue, busy)
+            .outerjoin(chunks, and_(chunks.c.queue == workers.c.queue, lately))
+            .group_by(workers.c.queue)
+        )
+        return dict(tuple(row) for row in self._connection.execute(query))
 
 
 def _idle(busy_s: ColumnElement[float], had_work_s: ColumnElement[float]) -> ColumnElement[float]:

@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Float, and_, cast, func, null, select, true, union_all
+from sqlalchemy import ColumnElement, Connection, Float, cast, func, null, select, true, union_all
 
-from app.db.repositories.deadlines import BEGUN_AT
+from app.db.repositories.deadlines import BEGUN_AT, HAD_A_WINDOW, KEPT_ITS_WINDOW
 from app.db.tables import chunks, jobs
 from app.domain.states import LIVE_JOB_STATES, RUNNABLE_JOB_STATES, WAITING_CHUNK_STATES, JobState
 from app.domain.stats import Percentiles, QueueStats, ServedStats
 
 _SHARES = (0.5, 0.95, 0.99)
-_RAN_TO_ITS_END = (JobState.SUCCEEDED, JobState.PARTIALLY_SUCCEEDED, JobState.FAILED)
 
 
 class ServiceStatsRows:
@@ -81,14 +80,12 @@ class ServiceStatsRows:
     def _seen(self, window_s: int) -> Any:
         """One row for each job that counts: those that ended within the window, and those that run now."""
         wait_s = _seconds(jobs.c.started_at - jobs.c.created_at)
-        counts = and_(jobs.c.state != JobState.CANCELLED, jobs.c.failure.is_(None))
-        in_window = and_(counts, jobs.c.state.in_(_RAN_TO_ITS_END), jobs.c.finished_at <= jobs.c.deadline_at)
         ended = select(
             jobs.c.priority,
             wait_s.label("wait_s"),
             _seconds(jobs.c.finished_at - BEGUN_AT).label("took_s"),
-            counts.label("counts"),
-            in_window.label("is_in_window"),
+            HAD_A_WINDOW.label("counts"),
+            KEPT_ITS_WINDOW.label("is_in_window"),
         ).where(jobs.c.finished_at > func.now() - timedelta(seconds=window_s))
         running = select(
             jobs.c.priority, wait_s.label("wait_s"), cast(null(), Float).label("took_s"), ~true(), ~true()

@@ -181,6 +181,12 @@ class WebhookDeliveries:
         row = self._connection.execute(select(func.count(), overdue_s).where(_IS_PENDING)).one()
         return Backlog(int(row[0]), float(row[1]))
 
+    def ended_lately(self, *, within_s: float) -> dict[str, int]:
+        """How many ended within so many seconds, by state, whoever they belong to."""
+        lately = webhook_deliveries.c.ended_at > func.now() - timedelta(seconds=within_s)
+        query = select(webhook_deliveries.c.state, func.count()).where(lately).group_by(webhook_deliveries.c.state)
+        return dict(tuple(row) for row in self._connection.execute(query))
+
     def delete_ended(self, *, older_than_s: int, limit: int) -> int:
         """Delete up to ``limit`` deliveries that ended so long ago."""
         old = select(webhook_deliveries.c.id).where(

@@ -1,28 +1,36 @@
-"""What came of all chunks there ever were, without reading them all each time.
+"""What came of all chunks and jobs there ever were, without reading them all each time.
 
 Ended chunks never change. Those that ended before a moment are summed up once, into ``work_totals``; a reader adds only
-what ended since. ``sum_up`` moves the moment on.
+what ended since. ``sum_up`` moves the moment on. A job that is retried ends again, and each of its ends counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Float, case, cast, func, select
+from sqlalchemy import ColumnElement, Connection, Float, case, cast, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from app.db.tables import chunks, work_totals, work_totals_until
+from app.db.repositories.deadlines import BEGUN_AT, HAD_A_WINDOW, KEPT_ITS_WINDOW
+from app.db.tables import chunks, jobs, work_totals, work_totals_until
 from app.domain.states import ChunkState
 
 CHUNK_BOUNDS_S = (0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300)
-"""Kept in rows: change them in a migration that empties ``work_totals`` and its moment, so that all is summed anew."""
+JOB_BOUNDS_S = (1, 5, 15, 60, 300, 900, 3600, 14_400, 43_200, 86_400, 604_800)
+"""Both are kept in rows: change them in a migration that empties ``work_totals`` and its moment, so that all is summed
+anew."""
 SETTLED_S = 600
 """No transaction takes so long: whatever ended longer ago is committed."""
 STEP_S = 86_400
 _ITEMS, _FAILURES, _DURATIONS = "items", "failures", "chunk_seconds"
+_DEVICE, _RETRIES, _INPUT, _OUTPUT = "device_seconds", "chunk_retries", "input_tokens", "output_tokens"
+_JOB_RUNS, _JOB_TIMES, _WINDOWS = "job_run_seconds", "job_seconds", "job_windows"
+_OF_JOBS = frozenset({_JOB_RUNS, _JOB_TIMES, _WINDOWS})
+_ALL_TIME = (_ITEMS, _FAILURES, _DURATIONS, _DEVICE, _RETRIES, _INPUT, _OUTPUT, *sorted(_OF_JOBS))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +54,16 @@ class Distribution:
             sum_s=self.sum_s + other.sum_s,
         )
 
+    def at_least(self, other: Distribution | None) -> Distribution:
+        """The higher of both, number by number."""
+        if other is None:
+            return self
+        pairs = zip(self.at_most, other.at_most, strict=True)
+        at_most = tuple(max(pair) for pair in pairs)
+        return Distribution(
+            label=self.label, at_most=at_most, n=max(self.n, other.n), sum_s=max(self.sum_s, other.sum_s)
+        )
+
 
 class WorkHistory:
     """Sums over ended chunks, inside one transaction; who reads them asks in a ``Database.snapshot``."""
@@ -65,15 +83,40 @@ class WorkHistory:
         """Seconds from claim to commit of all finished chunks, by pool, in the buckets ``CHUNK_BOUNDS_S``."""
         return list(self._all(_DURATIONS).values())
 
+    def device_seconds(self) -> dict[str, float]:
+        """Seconds that devices computed, by pool."""
+        return {label: total.sum_s for label, total in self._all(_DEVICE).items()}
+
+    def chunk_retries(self) -> dict[str, int]:
+        """Attempts on ended chunks beyond the first of each, by pool."""
+        return {label: total.n for label, total in self._all(_RETRIES).items()}
+
+    def tokens(self) -> dict[str, dict[str, int]]:
+        """Tokens that were read (``input``) and written (``output``), by model."""
+        kinds = {"input": _INPUT, "output": _OUTPUT}
+        return {name: {label: total.n for label, total in self._all(kind).items()} for name, kind in kinds.items()}
+
+    def job_runs(self) -> list[Distribution]:
+        """Seconds from the first claim to the end of a job, by priority, in the buckets ``JOB_BOUNDS_S``."""
+        return list(self._all(_JOB_RUNS).values())
+
+    def job_times(self) -> list[Distribution]:
+        """Seconds from acceptance, or from its retry, to the end of a job that ran, likewise."""
+        return list(self._all(_JOB_TIMES).values())
+
+    def windows(self) -> list[Distribution]:
+        """Jobs that ended, labelled ``standard kept`` or ``standard missed`` and so on: did they keep their window."""
+        return list(self._all(_WINDOWS).values())
+
     def sum_up(self) -> bool:
-        """Sum up the next day of settled chunks, at most; whether more is left."""
+        """Sum up the next day of what is settled, at most; whether more is left."""
         until = select(work_totals_until.c.until).with_for_update()
         since = self._connection.execute(until).scalar_one() or self._first_end()
         settled: datetime = self._connection.execute(select(func.now() - timedelta(seconds=SETTLED_S))).scalar_one()
         if since is None or since >= settled:
             return False
         end = min(since + timedelta(seconds=STEP_S), settled)
-        for kind in (_ITEMS, _FAILURES, _DURATIONS):
+        for kind in _ALL_TIME:
             for total in self._ended(kind, since, end).values():
                 self._add(kind, total)
         self._connection.execute(work_totals_until.update().values(until=end))
@@ -100,15 +143,27 @@ class WorkHistory:
         self._connection.execute(statement.on_conflict_do_update(index_elements=["kind", "label"], set_=values))
 
     def _first_end(self) -> datetime | None:
-        first: datetime | None = self._connection.execute(select(func.min(chunks.c.finished_at))).scalar_one()
-        return first
+        firsts = [self._connection.execute(select(func.min(t.c.finished_at))).scalar_one() for t in (chunks, jobs)]
+        return min((first for first in firsts if first is not None), default=None)
 
     def _ended(self, kind: str, since: datetime | None, until: datetime | None) -> dict[str, Distribution]:
-        """Sums over the chunks that ended from ``since`` on and before ``until``; None for no limit."""
-        window: list[ColumnElement[bool]] = [chunks.c.finished_at.is_not(None)]
-        window += [chunks.c.finished_at >= since] if since else []
-        window += [chunks.c.finished_at < until] if until else []
-        reads = {_ITEMS: self._items, _FAILURES: self._failures, _DURATIONS: self._durations}
+        """Sums over what ended from ``since`` on and before ``until``; None for no limit."""
+        ended_at = (jobs if kind in _OF_JOBS else chunks).c.finished_at
+        window: list[ColumnElement[bool]] = [ended_at.is_not(None)]
+        window += [ended_at >= since] if since else []
+        window += [ended_at < until] if until else []
+        reads: dict[str, Callable[[Sequence[ColumnElement[bool]]], list[Distribution]]] = {
+            _ITEMS: self._items,
+            _FAILURES: self._failures,
+            _DURATIONS: self._durations,
+            _DEVICE: self._device,
+            _RETRIES: self._retries,
+            _INPUT: partial(self._tokens, chunks.c.input_tokens),
+            _OUTPUT: partial(self._tokens, chunks.c.output_tokens),
+            _JOB_RUNS: partial(self._job_seconds, func.greatest(jobs.c.started_at, BEGUN_AT)),
+            _JOB_TIMES: partial(self._job_seconds, BEGUN_AT),
+            _WINDOWS: self._windows,
+        }
         return {total.label: total for total in reads[kind](window)}
 
     def _items(self, window: Sequence[ColumnElement[bool]]) -> list[Distribution]:
@@ -133,13 +188,46 @@ class WorkHistory:
 
     def _durations(self, window: Sequence[ColumnElement[bool]]) -> list[Distribution]:
         took_s = func.extract("epoch", chunks.c.finished_at - chunks.c.claimed_at)
-        pool = func.coalesce(func.split_part(chunks.c.queue, ".", 1), "unplanned").label("pool")  # that ran it
         query = (
-            select(pool, *histogram(took_s, CHUNK_BOUNDS_S))
+            select(_POOL, *histogram(took_s, CHUNK_BOUNDS_S))
             .where(*window, chunks.c.state == ChunkState.DONE, chunks.c.claimed_at.is_not(None))
-            .group_by(pool)
+            .group_by(_POOL)
         )
         return [distribution(row) for row in self._connection.execute(query)]
+
+    def _device(self, window: Sequence[ColumnElement[bool]]) -> list[Distribution]:
+        query = select(_POOL, func.count(), func.sum(chunks.c.device_s)).where(*window, chunks.c.device_s > 0)
+        rows = self._connection.execute(query.group_by(_POOL))
+        return [Distribution(label=pool, at_most=(), n=n, sum_s=sum_s) for pool, n, sum_s in rows]
+
+    def _retries(self, window: Sequence[ColumnElement[bool]]) -> list[Distribution]:
+        query = select(_POOL, func.sum(chunks.c.attempt - 1)).where(*window, chunks.c.attempt > 1).group_by(_POOL)
+        return [Distribution(label=pool, at_most=(), n=n, sum_s=0.0) for pool, n in self._connection.execute(query)]
+
+    def _tokens(self, tokens: ColumnElement[int], window: Sequence[ColumnElement[bool]]) -> list[Distribution]:
+        query = (
+            select(jobs.c.model, func.sum(tokens))
+            .join(jobs, jobs.c.id == chunks.c.job_id)
+            .where(*window, tokens > 0, jobs.c.model.is_not(None))
+            .group_by(jobs.c.model)
+        )
+        return _counts(dict(tuple(row) for row in self._connection.execute(query)))
+
+    def _job_seconds(self, begin: ColumnElement[Any], window: Sequence[ColumnElement[bool]]) -> list[Distribution]:
+        took_s = func.extract("epoch", jobs.c.finished_at - begin)
+        query = select(jobs.c.priority, *histogram(took_s, JOB_BOUNDS_S)).where(*window, jobs.c.started_at.is_not(None))
+        return [distribution(row) for row in self._connection.execute(query.group_by(jobs.c.priority))]
+
+    def _windows(self, window: Sequence[ColumnElement[bool]]) -> list[Distribution]:
+        kept = case((KEPT_ITS_WINDOW, "kept"), else_="missed")
+        label = func.concat(jobs.c.priority, " ", kept).label("label")
+        query = select(label, func.count()).where(*window, HAD_A_WINDOW).group_by(text("label"))
+        rows = self._connection.execute(query)
+        return [Distribution(label=shown, at_most=(), n=n, sum_s=0.0) for shown, n in rows]
+
+
+_POOL = func.coalesce(func.split_part(chunks.c.queue, ".", 1), "unplanned").label("pool")
+"""Of the worker that ran it."""
 
 
 def histogram(value: ColumnElement[Any], bounds: Sequence[float]) -> list[ColumnElement[Any]]:

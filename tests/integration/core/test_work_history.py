@@ -13,14 +13,16 @@ from app.db.repositories import work_history
 from app.db.repositories.work_history import WorkHistory
 from app.services.sum_up_work import sum_up_work
 
-Sums = tuple[dict[str, int], dict[str, int], list[Any]]
+Sums = tuple[dict[str, int], dict[str, int], list[Any], list[Any]]
 
 
 def _sums(core: CoreMachine) -> Sums:
     with core.wiring.database.snapshot() as connection:
         history = WorkHistory(connection)
         durations = sorted(history.chunk_durations(), key=lambda found: found.label)
-        return history.items_by_outcome(), history.failures_by_code(), durations
+        times = sorted([*history.job_runs(), *history.job_times(), *history.windows()], key=lambda found: found.label)
+        counts = [history.tokens(), history.chunk_retries(), sorted(history.device_seconds())]
+        return history.items_by_outcome(), history.failures_by_code(), [*durations, *times], counts
 
 
 def _n_kept(core: CoreMachine) -> int:
@@ -39,6 +41,12 @@ def worked(core: CoreMachine) -> CoreMachine:
         core.sql(
             "UPDATE chunks SET finished_at = finished_at - CAST(:age AS interval),"
             " claimed_at = claimed_at - CAST(:age AS interval) WHERE job_id = :id",
+            id=job_id,
+            age=age,
+        )
+        core.sql(
+            "UPDATE jobs SET finished_at = finished_at - CAST(:age AS interval),"
+            " created_at = created_at - CAST(:age AS interval) WHERE id = :id",
             id=job_id,
             age=age,
         )
@@ -89,6 +97,7 @@ def test_a_reader_sees_one_moment_while_the_past_is_summed_up(worked: CoreMachin
 
 def _assert_same(found: Sums, wanted: Sums) -> None:
     assert found[:2] == wanted[:2]
+    assert found[3] == wanted[3]
     for one, other in zip(found[2], wanted[2], strict=True):
         assert (one.label, one.at_most, one.n) == (other.label, other.at_most, other.n)
         assert one.sum_s == pytest.approx(other.sum_s)
