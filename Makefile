@@ -6,7 +6,7 @@ STACK  := $(PY) docker/local/nightshift_local
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev up down ps logs demo test unit chaos soak bench bench-peers gpu-test gpu-bench images lint typecheck imports format lock clean
+.PHONY: help venv venv-dev up down ps logs demo test unit chaos soak bench bench-peers gpu-test gpu-bench images lint typecheck imports monitoring-check format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ typecheck: venv-dev ## mypy, strict
 
 imports: venv-dev ## import-linter: workers -> tasks -> app -> config
 	@.venv/bin/lint-imports --config setup.cfg
+
+monitoring-check: venv ## promtool: the Prometheus configuration, the alerts and their tests
+	@$(PY) docker/local/monitoring_check.py
 
 format: venv-dev ## Let ruff mend what it can
 	@$(PY) -m ruff format --config config/ruff.toml .
