@@ -25,7 +25,10 @@ class NightshiftTask(Task):
 
     def __call__(self, *args: Any, version: int = MESSAGE_VERSION, **kwargs: Any) -> Any:
         """Run the task, unless a newer release sent it: the dispatcher sends it again until a worker knows it."""
-        with structlog.contextvars.bound_contextvars(task=self.name, task_id=self.request.id, **kwargs), self._span():
+        # Bound until the next task begins: Celery logs and Sentry reports an error once this has ended.
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(task=self.name, task_id=self.request.id, **kwargs)
+        with self._span():
             if version > MESSAGE_VERSION:
                 log.warning("message_from_newer_release", version=version)
                 return "unknown_version"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -158,7 +159,8 @@ class WindowRunner:
 
     def _record_failure(self, batch: Batch, error: Exception, answered: AnsweredWindow) -> None:
         code = _code_of(error)
-        log.warning("item_failed_on_device", code=code, error=repr(error)[:300])
+        # What an engine's library says of bad data may quote it.
+        log.warning("item_failed_on_device", code=code, error=type(error).__name__, where=_place_of(error))
         for position in batch.positions:
             index = answered.window.items[position].index
             answered.failures[position] = ItemFailed(index=index, code=code, message=_explained(code))
@@ -169,6 +171,11 @@ class WindowRunner:
         yield from answered.window.refused.values()
         yield from answered.failures.values()
         yield from self._engine.finish(answered.window, answered.answers, complete)
+
+
+def _place_of(error: Exception) -> str | None:
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
 
 
 def _code_of(error: Exception) -> ItemErrorCode:

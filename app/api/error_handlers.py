@@ -44,7 +44,8 @@ def _answer(error: errors.NightshiftError) -> Response:
 
 def _log(error: errors.NightshiftError, kind: ErrorKind) -> None:
     if kind.status < HTTPStatus.INTERNAL_SERVER_ERROR:
-        log.info("request_refused", code=error.reported_code, param=error.param, reason=error.message)
+        # The message quotes what the client sent, and the client has it.
+        log.info("request_refused", code=error.reported_code, error=type(error).__name__)
     elif kind.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request_failed", code=error.reported_code, reason=error.message, exc_info=error)
     else:

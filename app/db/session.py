@@ -52,6 +52,8 @@ class Database:
             max_overflow=pool_size,
             pool_timeout=5,
             pool_pre_ping=True,
+            # Errors are logged and reported, and parameters hold clients' text.
+            hide_parameters=True,
             connect_args={**network_options(connect_timeout_s=connect_timeout_s), "options": options},
         )
         return cls(engine)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import sentry_sdk
 
-from app.errors import LeaseLost, RequestRefused, SyncTimedOut
+from app.errors import LeaseLost, NightshiftError, RequestRefused, SyncTimedOut
 from app.observability.ids import bound_ids
 from config.settings import Settings
 
@@ -42,5 +42,7 @@ def before_send(event: Event, hint: Hint) -> Event | None:
     raised = hint.get("exc_info")
     if raised is not None and isinstance(raised[1], EXPECTED):
         return None
+    if raised is not None and isinstance(raised[1], NightshiftError):
+        event["fingerprint"] = [type(raised[1]).__name__]  # one issue for each of our classes, wherever it is raised
     event["tags"] = {**dict(event.get("tags") or {}), **bound_ids()}
     return event

@@ -1,4 +1,4 @@
-"""One trace from the request to the callback, over the real processes."""
+"""What the real processes tell of a job: one trace, log lines, and reports of bugs; never a payload nor a secret."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import orjson
 import pytest
 import yaml
 from api_process import api_process
 from core_machine import fresh_database
 from otlp_receiver import OtlpReceiver, ReceivedSpan, otlp_receiver
+from sentry_receiver import SentryReceiver, sentry_receiver
 
 from app.db.migrate import upgrade
 from app.services.create_api_key import create_api_key
@@ -61,16 +63,28 @@ def collector() -> Iterator[OtlpReceiver]:
 
 
 @pytest.fixture(scope="module")
+def sentry() -> Iterator[SentryReceiver]:
+    with sentry_receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the processes write their logs."""
+    return tmp_path_factory.mktemp("traces")
+
+
+@pytest.fixture(scope="module")
 def client(
-    servers: dict[str, str], collector: OtlpReceiver, tmp_path_factory: pytest.TempPathFactory
+    servers: dict[str, str], collector: OtlpReceiver, sentry: SentryReceiver, folder: Path
 ) -> Iterator[httpx.Client]:
-    """A tenant's client of an installation of its own, all of whose processes trace."""
-    folder = tmp_path_factory.mktemp("traces")
+    """A tenant's client of an installation of its own, all of whose processes trace and report."""
     with fresh_database(Settings.from_environ(servers)) as url, ExitStack() as processes:
         settings = {
             **servers,
             "NIGHTSHIFT_DATABASE_URL": url,
             "NIGHTSHIFT_OTLP_ENDPOINT": collector.endpoint,
+            "NIGHTSHIFT_SENTRY_DSN": sentry.dsn,
             "NIGHTSHIFT_QUEUES": QUEUE,
             "NIGHTSHIFT_MODELS_FILE": str(_echo_alone(folder)),
             "NIGHTSHIFT_METRICS_BIND": "127.0.0.1:0",
@@ -156,3 +170,57 @@ def test_a_request_without_a_trace_begins_one_and_says_how_it_ended(
     assert (refused.process, refused.parent_id) == ("nightshift-api", "")
     assert refused.name.startswith("GET /v1/jobs/<")
     assert "hush" not in str(refused)
+
+
+def _log_lines(folder: Path) -> list[dict[str, object]]:
+    return [
+        orjson.loads(line)
+        for file in sorted(folder.glob("*.log"))
+        for line in file.read_bytes().splitlines()
+        if line.startswith(b"{")
+    ]
+
+
+def test_no_log_line_holds_a_payload_or_a_secret(client: httpx.Client, folder: Path, servers: dict[str, str]) -> None:
+    echo = {"endpoint": "/v1/echo", "model": "echo"}
+    items = [{"custom_id": SECRET_TEXT, "body": {"input": SECRET_TEXT, "echo": {"fail": "context_length_exceeded"}}}]
+    job_id = client.post("/v1/jobs", json={**echo, "inputs": items}).raise_for_status().json()["id"]
+    assert _ended(client, job_id) == "failed"
+    refused = [
+        client.post("/v1/jobs", json={**echo, "model": SECRET_TEXT, "inputs": ["x"]}),
+        client.post("/v1/jobs", json={**echo, "inputs": [{"custom_id": "a", "body": SECRET_TEXT}]}),
+        client.post("/v1/jobs", content=f'{{"inputs": "{SECRET_TEXT}'.encode()),
+        client.get("/v1/jobs", params={"state": SECRET_TEXT}),
+        client.get("/v1/jobs", headers={"Authorization": f"Bearer {SECRET_TEXT}"}),
+    ]
+    assert {answer.status_code for answer in refused} <= {400, 401, 404, 422}
+
+    secrets = [SECRET_TEXT, client.headers["authorization"].removeprefix("Bearer ")]
+    secrets += [servers[f"NIGHTSHIFT_{name}"] for name in ("KEY_PEPPER", "ADMIN_KEY", "S3_SECRET_KEY", "BROKER_URL")]
+    written = b"".join(file.read_bytes() for file in folder.glob("*.log"))
+    assert [secret for secret in secrets if secret.encode() in written] == []
+
+    of_job = [line for line in _log_lines(folder) if line.get("job_id") == job_id]
+    (done,) = [line for line in of_job if line["event"] == "chunk_done"]
+    assert {"tenant_id", "chunk_id", "attempt", "task_id", "trace_id", "process", "level"} <= done.keys()
+    assert {line["event"] for line in _log_lines(folder) if "request_id" in line} >= {"request", "request_refused"}
+
+
+def test_a_bug_in_a_task_is_reported_with_its_ids_and_an_expected_refusal_is_not(
+    client: httpx.Client, sentry: SentryReceiver, servers: dict[str, str]
+) -> None:
+    assert client.get("/healthz").status_code == 200
+    _send("callbacks", "finish_wave", servers, job_id="job_that_is_not_there")
+    _send("prepare", "prepare_job", servers, job_id="job_with_a_bug", surprise=SECRET_TEXT)
+    events = sentry.wait_for_events(1)
+    (event,) = [orjson.loads(event) for event in events if b"job_with_a_bug" in event]
+    assert event["exception"]["values"][-1]["type"] == "TypeError"
+    assert event["tags"]["job_id"] == "job_with_a_bug"
+    assert event["tags"]["process"] == "control"
+    assert not any(b"job_that_is_not_there" in event or SECRET_TEXT.encode() in event for event in events)
+
+
+def _send(module: str, task: str, servers: Mapping[str, str], **arguments: str) -> None:
+    """Send a message as no dispatcher would; in a process of its own, for the app is one per process."""
+    code = f"from tasks.{module} import {task}; {task}.apply_async(kwargs={arguments!r}, queue='control')"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, **servers}, check=True, timeout=60)

@@ -32,6 +32,14 @@ def test_bugs_and_failing_services_are_sent(error: Exception) -> None:
     assert before_send({}, _hint(error)) is not None
 
 
+def test_our_errors_are_grouped_by_their_class_and_bugs_by_where_they_are() -> None:
+    ours, bug = before_send({}, _hint(StorageUnavailable("bucket 7 is down"))), before_send({}, _hint(KeyError("x")))
+    assert ours is not None
+    assert bug is not None
+    assert ours["fingerprint"] == ["StorageUnavailable"]
+    assert "fingerprint" not in bug
+
+
 def test_the_ids_of_the_log_lines_become_tags_and_nothing_else_does() -> None:
     structlog.contextvars.clear_contextvars()
     with structlog.contextvars.bound_contextvars(job_id="job_1", attempt=2, custom_id="a client's text"):
