@@ -6,7 +6,7 @@ STACK  := $(PY) docker/local/nightshift_local
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv venv-dev up down ps logs demo test unit chaos soak bench bench-peers gpu-test gpu-bench images lint typecheck imports monitoring-check format lock clean
+.PHONY: help venv venv-dev up down ps logs demo test unit chaos soak bench bench-peers gpu-test gpu-bench images audit lint typecheck imports monitoring-check format lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ gpu-bench: venv-dev ## Measure the engine on a CUDA device against bare encode, 
 
 images: ## Build the container images with Docker, Podman or Buildah and look into them
 	@$(PYTHON) docker/build_images.py
+
+audit: venv ## Look up known holes in what is locked (pip-audit), and tell of old locks
+	@$(PY) docker/local/audit.py
 
 lint: venv-dev ## ruff: rules and format
 	@$(PY) -m ruff check --config config/ruff.toml .

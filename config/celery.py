@@ -10,6 +10,7 @@ from typing import Any
 
 from config.queues import CONTROL_QUEUE, task_queues
 from config.settings import Settings
+from config.tls import broker_tls, chord_store_url
 
 WEEK_S = 7 * 86_400
 REDIS_TIMEOUT_S = 1.0
@@ -20,7 +21,8 @@ def celery_config(settings: Settings) -> dict[str, Any]:
     """The whole configuration of the Celery app, as its ``conf`` takes it."""
     return {
         "broker_url": settings.broker_url,
-        "result_backend": f"tasks.chord_backend:ChordBackend+{settings.redis_url}",
+        "broker_use_ssl": broker_tls(settings),
+        "result_backend": f"tasks.chord_backend:ChordBackend+{chord_store_url(settings)}",
         **_SERIALIZATION,
         **_DELIVERY,
         "broker_transport_options": transport_options(settings),

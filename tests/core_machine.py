@@ -330,21 +330,26 @@ def core_machine(servers: dict[str, str], **changes: Any) -> Iterator[CoreMachin
     with fresh_database(settings) as url:
         settings = replace(settings, database_url=url, queues=(QUEUE,), **changes)
         upgrade(settings)
-        wiring = build_wiring(settings)
-        publisher = HeldMessages()
-        engines = EngineRegistry(wiring.models, pool="cpu", device="cpu")
-        with wiring.database.begin() as connection:
-            tenant_id = Tenants(connection).id_of("tester")
-        yield CoreMachine(
-            wiring=wiring,
-            runner=PipelineRunner(engines, DeviceLock()),
-            publisher=publisher,
-            dispatcher=Dispatcher(
-                settings=settings, models=wiring.models, database=wiring.database, publisher=publisher
-            ),
-            tenant_id=tenant_id,
-        )
-        wiring.database.close()
+        with machine_on(settings) as machine:
+            yield machine
+
+
+@contextmanager
+def machine_on(settings: Settings) -> Iterator[CoreMachine]:
+    """A machine on the migrated database of the settings, as its user."""
+    wiring = build_wiring(settings)
+    publisher = HeldMessages()
+    engines = EngineRegistry(wiring.models, pool="cpu", device="cpu")
+    with wiring.database.begin() as connection:
+        tenant_id = Tenants(connection).id_of("tester")
+    yield CoreMachine(
+        wiring=wiring,
+        runner=PipelineRunner(engines, DeviceLock()),
+        publisher=publisher,
+        dispatcher=Dispatcher(settings=settings, models=wiring.models, database=wiring.database, publisher=publisher),
+        tenant_id=tenant_id,
+    )
+    wiring.database.close()
 
 
 @contextmanager

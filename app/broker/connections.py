@@ -6,6 +6,7 @@ from kombu import Connection
 
 from config.celery import transport_options
 from config.settings import Settings
+from config.tls import broker_tls
 
 HEARTBEAT_S = 20
 
@@ -20,5 +21,6 @@ def broker_connection(settings: Settings, *, heartbeat_s: int = HEARTBEAT_S) -> 
         settings.broker_url,
         heartbeat=0 if settings.broker_is_redis else heartbeat_s,
         connect_timeout=settings.connect_timeout_s,
+        ssl=broker_tls(settings),
         transport_options=transport_options(settings),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
@@ -38,7 +39,9 @@ class ManagementApi:
         bare = urlunsplit((address.scheme, address.netloc.rpartition("@")[2], address.path.rstrip("/") + "/", "", ""))
         timeout = httpx.Timeout(settings.broker_timeout_s, connect=settings.connect_timeout_s)
         login = (unquote(address.username or ""), unquote(address.password or ""))
-        client = httpx.Client(base_url=bare, auth=login, timeout=timeout, trust_env=False)
+        # Not httpx's own list of authorities: the system's, as all other clients.
+        trusted = ssl.create_default_context()
+        client = httpx.Client(base_url=bare, auth=login, timeout=timeout, verify=trusted, trust_env=False)
         return cls(client, vhost_of(settings.broker_url))
 
     def __enter__(self) -> Self:

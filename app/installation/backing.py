@@ -27,6 +27,7 @@ from config.queues import (
     sync_lane_queue,
 )
 from config.settings import Settings
+from config.tls import broker_tls
 
 OLDEST_POSTGRES = 14
 STATISTICS_AGE_S = 6.0
@@ -81,7 +82,9 @@ def check_broker(settings: Settings) -> Check:
     """The broker takes our login."""
     kind = "Redis" if settings.broker_is_redis else "RabbitMQ"
     try:
-        with Connection(settings.broker_url, connect_timeout=settings.connect_timeout_s) as connection:
+        with Connection(
+            settings.broker_url, connect_timeout=settings.connect_timeout_s, ssl=broker_tls(settings)
+        ) as connection:
             connection.connect()
             version = connection.connection.server_properties.get("version", "") if kind == "RabbitMQ" else ""
     except (OperationalError, AMQPError, redis.RedisError, OSError) as error:

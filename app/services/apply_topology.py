@@ -14,6 +14,7 @@ from app.broker.management import ManagementApi
 from app.errors import BrokerUnavailable
 from config.queues import POLICY_DEFINITION, POLICY_NAME, POLICY_PATTERN, all_queues
 from config.settings import Settings
+from config.tls import broker_tls
 
 # The first version whose policies know the key; on an older one the server's own setting holds, which is 30 minutes
 # unless its rabbitmq.conf says otherwise. Read from rabbit_policies of both versions.
@@ -71,7 +72,12 @@ def _apply_policy(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]
 
 
 def _declare(settings: Settings, queues: list[Queue]) -> None:
-    with _our_errors(), Connection(settings.broker_url, connect_timeout=settings.connect_timeout_s) as connection:
+    with (
+        _our_errors(),
+        Connection(
+            settings.broker_url, connect_timeout=settings.connect_timeout_s, ssl=broker_tls(settings)
+        ) as connection,
+    ):
         for queue in queues:
             # A refused declaration closes its channel, so each queue gets its own.
             with connection.channel() as channel, _conflicts(queue.name):

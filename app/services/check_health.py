@@ -13,6 +13,7 @@ from app.errors import NightshiftError
 from app.wiring import Wiring
 from config.celery import transport_options
 from config.settings import Settings
+from config.tls import broker_tls
 
 CHECK_TIMEOUT_S = 2.0
 
@@ -81,7 +82,12 @@ def _reason(check: Callable[[], None]) -> str | None:
 
 def _check_broker(settings: Settings) -> None:
     options = {**transport_options(settings), "max_retries": 0}
-    with Connection(settings.broker_url, connect_timeout=CHECK_TIMEOUT_S, transport_options=options) as connection:
+    with Connection(
+        settings.broker_url,
+        connect_timeout=CHECK_TIMEOUT_S,
+        ssl=broker_tls(settings),
+        transport_options=options,
+    ) as connection:
         connection.ensure_connection(max_retries=1, timeout=CHECK_TIMEOUT_S)
 
 
