@@ -21,6 +21,7 @@ NightshiftError
 │   ├── QueueFull                  past the hard cap on unfinished jobs
 │   ├── StorageQuotaExceeded       the tenant stores as much as it may
 │   ├── TooManyListeners           as many listen to events as this process serves
+│   ├── TooManyAtOnce              the tenant has as many slow requests under way as it may
 │   ├── RateLimited                more requests in a minute than the tenant may send
 │   ├── IdempotencyKeyReused       the key was sent before with another body
 │   ├── IdempotencyKeyInUse        a request with the same key is being answered
@@ -224,6 +225,13 @@ class TooManyListeners(RequestRefused):
     """As many listen to events as this process serves; come back after ``retry_after_s``, or poll."""
 
     code = "too_many_listeners"
+    retryable = True
+
+
+class TooManyAtOnce(RequestRefused):
+    """As many requests of this kind are under way as the tenant may have at once; come back after ``retry_after_s``."""
+
+    code = "too_many_at_once"
     retryable = True
 
 

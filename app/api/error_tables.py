@@ -65,6 +65,7 @@ KINDS: dict[type[errors.NightshiftError], ErrorKind] = {
     errors.QueueFull: ErrorKind(HTTPStatus.TOO_MANY_REQUESTS, "rate_limit_error"),
     errors.StorageQuotaExceeded: ErrorKind(HTTPStatus.FORBIDDEN, "insufficient_quota"),
     errors.TooManyListeners: ErrorKind(HTTPStatus.SERVICE_UNAVAILABLE, _SERVER),
+    errors.TooManyAtOnce: ErrorKind(HTTPStatus.TOO_MANY_REQUESTS, "rate_limit_error"),
     errors.RateLimited: ErrorKind(HTTPStatus.TOO_MANY_REQUESTS, "rate_limit_error"),
     errors.IdempotencyKeyReused: ErrorKind(HTTPStatus.UNPROCESSABLE_ENTITY, _REQUEST),
     errors.IdempotencyKeyInUse: ErrorKind(HTTPStatus.SERVICE_UNAVAILABLE, _SERVER),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.api import context
+from app.api import context, held_slots
 from app.api.blueprints import ApiBlueprint
 from app.domain.pages import Page
 from app.domain.webhooks import EVENT_TYPES, EndpointWithSecret, SampleAnswer, WebhookEndpoint
-from app.errors import NotFound, ReceiverRefused, ReceiverUnreachable
+from app.errors import NotFound, ReceiverRefused, ReceiverUnreachable, TooManyAtOnce
 from app.schemas.webhooks import (
     RotateSecretSchema,
     SampleAnswerSchema,
@@ -127,16 +127,18 @@ def post_rotation(
 @blueprint.route("/<endpoint_id>/test", methods=["POST"])
 @blueprint.rate_limited
 @blueprint.arguments(SampleRequestSchema, example={"event_type": "batch.completed"})
-@blueprint.refuses(NotFound, ReceiverUnreachable)
+@blueprint.refuses(NotFound, ReceiverUnreachable, TooManyAtOnce)
 @blueprint.response(200, SampleAnswerSchema)
 def post_test(body: dict[str, Any], endpoint_id: str) -> SampleAnswer:
     """Send a receiver a sample event.
 
     Once, signed as a real one; about a job that does not exist.
     """
-    return send_sample_webhook(
-        wiring=context.wiring(), tenant_id=context.tenant_id(), endpoint_id=endpoint_id, event_type=body["event_type"]
-    )
+    tenant_id = context.tenant_id()
+    with held_slots.take(tenant_id, held_slots.RECEIVER):
+        return send_sample_webhook(
+            wiring=context.wiring(), tenant_id=tenant_id, endpoint_id=endpoint_id, event_type=body["event_type"]
+        )
 
 
 @event_types_blueprint.route("", methods=["GET"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from standardwebhooks import Webhook
 from tenant_api import Api
 from webhook_receiver import Reply, WebhookReceiver, webhook_receiver
 
+from app.api import held_slots
 from app.domain.webhooks import EVENT_TYPES, JOB_END_EVENTS
 from app.factory import create_app
 from app.services.create_api_key import create_api_key
@@ -179,6 +181,22 @@ def test_a_sample_that_gets_no_answer_says_why(api: Api) -> None:
     answer = api.post(f"{PATH}/{endpoint['id']}/test", json={"event_type": "job.failed"})
     assert (answer.status_code, answer.json["error"]["code"]) == (424, "webhook_receiver_unreachable")
     assert "connection_failed" in answer.json["error"]["message"]
+
+
+def test_a_tenant_whose_samples_hold_its_share_of_the_threads_is_refused_and_others_are_not(
+    app: Flask, api: Api, other: Api, core: CoreMachine, receiver: WebhookReceiver
+) -> None:
+    endpoint, others = made(api, url=receiver.url), made(other, url=receiver.url)
+    sample = {"event_type": "job.failed"}
+    with ExitStack() as under_way, app.app_context():
+        for _ in range(core.wiring.settings.api_threads // held_slots.TENANT_SHARE):
+            under_way.enter_context(held_slots.take(core.tenant_id, held_slots.RECEIVER))
+        refused = api.post(f"{PATH}/{endpoint['id']}/test", json=sample)
+        assert (refused.status_code, refused.json["error"]["code"]) == (429, "too_many_at_once")
+        assert 1 <= int(refused.headers["Retry-After"]) <= 120
+        assert api.get(PATH).status_code == 200
+        assert other.post(f"{PATH}/{others['id']}/test", json=sample).status_code == 200
+    assert api.post(f"{PATH}/{endpoint['id']}/test", json=sample).status_code == 200
 
 
 def test_a_job_shows_its_webhook_and_tells_the_secret_once(api: Api) -> None:
