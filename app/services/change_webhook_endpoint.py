@@ -18,9 +18,10 @@ def change_webhook_endpoint(
     Raises:
         NotFound: no such endpoint, or another tenant's.
         ReceiverRefused: nothing may be sent there.
+        TooManyAtOnce: as many names of this tenant are being looked up as may be.
     """
     if "url" in changes:
-        check_receiver(wiring, changes["url"])
+        check_receiver(wiring, tenant_id, changes["url"])
     with wiring.database.begin() as connection:
         endpoints = WebhookEndpoints(connection)
         now = endpoints.get(tenant_id, endpoint_id)

@@ -25,7 +25,7 @@ def create_schedule(
     """
     window_seconds(request.job.completion_window)
     check_model(request.job, wiring)
-    check_job_webhook(wiring, request.job.webhook, param="job.webhook.url")
+    check_job_webhook(wiring, tenant_id, request.job.webhook, param="job.webhook.url")
     with wiring.database.begin() as connection:
         schedules = Schedules(connection)
         if request.source.file_id is not None:

@@ -29,9 +29,10 @@ def create_webhook_endpoint(
 
     Raises:
         ReceiverRefused: nothing may be sent there.
+        TooManyAtOnce: as many names of this tenant are being looked up as may be.
         InvalidRequest: the tenant has as many endpoints as it may.
     """
-    check_receiver(wiring, url)
+    check_receiver(wiring, tenant_id, url)
     endpoint_id, secret = new_id("whe_"), new_secret()
     with wiring.database.begin() as connection:
         endpoints = WebhookEndpoints(connection)

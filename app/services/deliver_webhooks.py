@@ -59,7 +59,9 @@ def _send(wiring: Wiring, delivery: ClaimedDelivery) -> Attempt:
         headers = signed_headers(
             event_id=delivery.event_id, body=delivery.payload, now=delivery.claimed_at, signing_secrets=secrets
         )
-        attempt = wiring.webhook_sender.send(delivery.url, headers=headers, body=delivery.payload)
+        attempt = wiring.webhook_sender.send(
+            delivery.url, tenant_id=delivery.tenant_id, headers=headers, body=delivery.payload
+        )
     log.info(
         "webhook_sent",
         delivery_id=delivery.id,

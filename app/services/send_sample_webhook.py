@@ -31,7 +31,7 @@ def send_sample_webhook(*, wiring: Wiring, tenant_id: str, endpoint_id: str, eve
     except ValueError as error:
         raise ReceiverUnreachable("The secret cannot be opened any more: rotate it.") from error
     headers = signed_headers(event_id=event_id, body=body, now=now, signing_secrets=secrets)
-    attempt = wiring.webhook_sender.send(endpoint.url, headers=headers, body=body)
+    attempt = wiring.webhook_sender.send(endpoint.url, tenant_id=tenant_id, headers=headers, body=body)
     if attempt.status is None:
         raise ReceiverUnreachable(f"The receiver gave no answer: {attempt.error}.")
     return SampleAnswer(endpoint_id, event_type, attempt.status)

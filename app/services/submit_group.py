@@ -33,13 +33,14 @@ def submit_group(
     Raises:
         InvalidRequest: unknown endpoint, model or window.
         ReceiverRefused: its webhook may not be sent there.
+        TooManyAtOnce: names of such receivers are being looked up already, as many as may be.
         QueueFull: the tenant has too many unfinished jobs; a group counts as one.
         StorageQuotaExceeded: the tenant has no room for the results.
         DatabaseUnavailable: nothing was accepted; send it again.
     """
     window_s = window_seconds(request.completion_window)
     check_model(request, wiring)
-    check_job_webhook(wiring, request.webhook)
+    check_job_webhook(wiring, tenant_id, request.webhook)
     in_turn = check_room(wiring, tenant_id)
     values = {
         "id": new_id(GROUP_PREFIX),

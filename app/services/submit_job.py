@@ -41,6 +41,7 @@ def submit_job(
     Raises:
         InvalidRequest: unknown endpoint, model, window or file, or a file of another purpose; ``param`` names it.
         ReceiverRefused: its webhook may not be sent there.
+        TooManyAtOnce: names of such receivers are being looked up already, as many as may be.
         RequestTooLarge: more items than a request may hold.
         QueueFull: the tenant has too many unfinished jobs.
         StorageQuotaExceeded: the tenant has no room for input and results.
@@ -48,7 +49,7 @@ def submit_job(
     """
     window_s = window_seconds(request.completion_window)
     check_model(request, wiring)
-    check_job_webhook(wiring, request.webhook)
+    check_job_webhook(wiring, tenant_id, request.webhook)
     in_turn = check_room(wiring, tenant_id)
     if request.input_file_id is not None:
         file = input_file(wiring.database, tenant_id, request.input_file_id)

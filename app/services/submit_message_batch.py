@@ -79,6 +79,7 @@ def submit_message_batch(
     Raises:
         InvalidRequest: the body is no JSON, or the frame of a request is wrong; ``param`` names which.
         ReceiverRefused: its webhook may not be sent there.
+        TooManyAtOnce: names of such receivers are being looked up already, as many as may be.
         RequestTooLarge: the body, the number of requests or one of them is above the limit.
         QueueFull: the tenant has too many unfinished jobs.
         StorageQuotaExceeded: the tenant has no room for input and results.
@@ -107,7 +108,7 @@ def submit_message_batch(
 
 
 def _row(wiring: Wiring, tenant_id: str, request: JobRequest, stored: StoredObject, *, n_items: int) -> dict[str, Any]:
-    check_job_webhook(wiring, request.webhook)
+    check_job_webhook(wiring, tenant_id, request.webhook)
     if request.model is not None:
         check_model(request, wiring)
     return {

@@ -37,8 +37,11 @@ class CheckedNetwork(httpcore.NetworkBackend):
     TLS and the ``Host`` header go by the name; httpcore takes both from the request.
     """
 
-    def __init__(self, receiver: Receiver, policy: ReceiverPolicy, resolver: Resolver, deadline: Deadline) -> None:
+    def __init__(
+        self, receiver: Receiver, policy: ReceiverPolicy, resolver: Resolver, deadline: Deadline, *, tenant_id: str
+    ) -> None:
         self._receiver = receiver
+        self._tenant_id = tenant_id
         self._policy = policy
         self._resolver = resolver
         self._deadline = deadline
@@ -56,11 +59,12 @@ class CheckedNetwork(httpcore.NetworkBackend):
 
         Raises:
             ReceiverRefused: one of the addresses may not be reached; nothing was connected to.
+            TooManyLookUps: nobody was looked for.
             NameNotResolved, httpcore.ConnectError, httpcore.ConnectTimeout: nobody is there.
         """
         del host, port, timeout
         left_s = self._deadline.left_s(httpcore.ConnectTimeout)
-        addresses = self._resolver.addresses(self._receiver.host, timeout_s=left_s)
+        addresses = self._resolver.addresses(self._receiver.host, tenant_id=self._tenant_id, timeout_s=left_s)
         self._policy.check(self._receiver, addresses)
         failure: Exception = httpcore.ConnectError("there is no address")
         for address in addresses:

@@ -13,7 +13,7 @@ from app.domain.receivers import ReceiverPolicy, receiver_of
 from app.domain.webhooks import Attempt
 from app.errors import ReceiverRefused
 from app.webhooks.network import CheckedNetwork, Deadline
-from app.webhooks.resolver import NameNotResolved, Resolver, SystemResolver
+from app.webhooks.resolver import NameNotResolved, Resolver, SystemResolver, TooManyLookUps
 from config.settings import Settings
 
 MOST_ANSWER_BYTES = 16 * 1024
@@ -22,6 +22,7 @@ MOST_ANSWER_BYTES = 16 * 1024
 _FAILURES: tuple[tuple[type[Exception], str], ...] = (
     (ReceiverRefused, "receiver_refused"),
     (NameNotResolved, "name_not_resolved"),
+    (TooManyLookUps, "too_many_look_ups"),
     (httpcore.TimeoutException, "timeout"),
     (ssl.SSLError, "tls_failed"),
     (httpcore.ConnectError, "connection_failed"),
@@ -58,19 +59,20 @@ class WebhookSender:
         policy = ReceiverPolicy.of(ports=settings.webhook_ports, receivers=settings.webhook_receivers)
         return cls(policy, timeout_s=settings.webhook_timeout_s)
 
-    def send(self, url: str, *, headers: Mapping[str, str], body: str) -> Attempt:
-        """Send it; whatever goes wrong is told in the answer."""
+    def send(self, url: str, *, tenant_id: str, headers: Mapping[str, str], body: str) -> Attempt:
+        """Send it to a receiver of a tenant; whatever goes wrong is told in the answer."""
         began = time.monotonic()
         status, error = None, None
         try:
-            status = self._status_of(url, headers, body.encode())
+            status = self._status_of(url, tenant_id, headers, body.encode())
         except tuple(kind for kind, _ in _FAILURES) as failure:
             error = _code_of(failure)
         return Attempt(status, error, round(time.monotonic() - began, 3))
 
-    def _status_of(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
+    def _status_of(self, url: str, tenant_id: str, headers: Mapping[str, str], body: bytes) -> int:
         receiver = receiver_of(url)
-        network = CheckedNetwork(receiver, self.policy, self.resolver, Deadline(self._timeout_s))
+        deadline = Deadline(self._timeout_s)
+        network = CheckedNetwork(receiver, self.policy, self.resolver, deadline, tenant_id=tenant_id)
         sent = {
             "Host": receiver.authority,
             "Content-Type": "application/json",

@@ -21,6 +21,7 @@ from app.errors import (
     StateConflict,
     StorageQuotaExceeded,
     StorageUnavailable,
+    TooManyAtOnce,
     UnknownParameter,
 )
 from app.schemas.message_batches import (
@@ -65,7 +66,9 @@ _BODY_DOC = {
 @blueprint.route("", methods=["POST"])
 @blueprint.rate_limited
 @blueprint.doc(requestBody=_BODY_DOC)
-@blueprint.refuses(InvalidJson, UnknownParameter, RequestTooLarge, QueueFull, StorageQuotaExceeded, StorageUnavailable)
+@blueprint.refuses(
+    InvalidJson, UnknownParameter, RequestTooLarge, QueueFull, TooManyAtOnce, StorageQuotaExceeded, StorageUnavailable
+)
 @blueprint.creates(200, MessageBatchSchema, streamed=True)
 def post_message_batch(*, once: Once[MessageBatch] | None) -> MessageBatch:
     """Run requests for messages as a batch.

@@ -19,6 +19,7 @@ from app.errors import (
     StateConflict,
     StorageQuotaExceeded,
     StorageUnavailable,
+    TooManyAtOnce,
 )
 from app.schemas.groups import GroupSchema
 from app.schemas.jobs import JobListQuerySchema, JobListSchema, JobPatchSchema, JobRequestSchema, JobSchema
@@ -38,7 +39,7 @@ blueprint = ApiBlueprint("jobs", url_prefix="/v1/jobs", description="Jobs, which
 
 @blueprint.route("", methods=["POST"])
 @blueprint.rate_limited
-@blueprint.refuses(QueueFull, StorageQuotaExceeded, StorageUnavailable)
+@blueprint.refuses(QueueFull, TooManyAtOnce, StorageQuotaExceeded, StorageUnavailable)
 @blueprint.arguments(
     JobRequestSchema,
     example={

@@ -8,7 +8,7 @@ from app.api import context
 from app.api.blueprints import ApiBlueprint
 from app.domain.pages import Page
 from app.domain.schedules import RunReport, Schedule, ScheduleRequest
-from app.errors import NotFound
+from app.errors import NotFound, TooManyAtOnce
 from app.schemas.schedules import (
     RunListQuerySchema,
     RunListSchema,
@@ -43,6 +43,7 @@ blueprint = ApiBlueprint("schedules", url_prefix="/v1/schedules", description="J
         "job": {"endpoint": "/v1/embeddings", "model": "all-MiniLM-L6-v2"},
     },
 )
+@blueprint.refuses(TooManyAtOnce)
 @blueprint.creates(201, ScheduleSchema)
 def post_schedule(body: ScheduleRequest, *, once: Once[Schedule] | None) -> Schedule:
     """Make a schedule.

@@ -10,7 +10,7 @@ from app.api.job_ids import cursor_of, job_id_of
 from app.db.repositories.jobs import JobFilters
 from app.domain.jobs import Dialect, JobDetails, JobRequest
 from app.domain.pages import Page
-from app.errors import NotFound, QueueFull, StateConflict, StorageQuotaExceeded
+from app.errors import NotFound, QueueFull, StateConflict, StorageQuotaExceeded, TooManyAtOnce
 from app.schemas.batches import BatchListQuerySchema, BatchListSchema, BatchRequestSchema, BatchSchema
 from app.services.answer_once import Once
 from app.services.cancel_job import cancel_job
@@ -23,7 +23,7 @@ blueprint = ApiBlueprint("batches", url_prefix="/v1/batches", description="Jobs 
 
 @blueprint.route("", methods=["POST"])
 @blueprint.rate_limited
-@blueprint.refuses(QueueFull, StorageQuotaExceeded)
+@blueprint.refuses(QueueFull, TooManyAtOnce, StorageQuotaExceeded)
 @blueprint.arguments(
     BatchRequestSchema,
     example={

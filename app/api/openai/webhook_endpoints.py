@@ -49,7 +49,7 @@ event_types_blueprint = ApiBlueprint(
         "event_types": ["job.succeeded", "job.failed", "batch.completed"],
     },
 )
-@blueprint.refuses(ReceiverRefused)
+@blueprint.refuses(ReceiverRefused, TooManyAtOnce)
 @blueprint.creates(200, WebhookEndpointWithSecretSchema)
 def post_endpoint(body: dict[str, Any], *, once: Once[EndpointWithSecret] | None) -> EndpointWithSecret:
     """Register a receiver of webhooks.
@@ -80,7 +80,7 @@ def get_endpoint(endpoint_id: str) -> WebhookEndpoint:
 @blueprint.route("/<endpoint_id>", methods=["POST"])
 @blueprint.rate_limited
 @blueprint.arguments(WebhookEndpointPatchSchema, example={"event_types": ["job.failed"]})
-@blueprint.refuses(NotFound, ReceiverRefused)
+@blueprint.refuses(NotFound, ReceiverRefused, TooManyAtOnce)
 @blueprint.response(200, WebhookEndpointSchema)
 def post_endpoint_change(body: dict[str, Any], endpoint_id: str) -> WebhookEndpoint:
     """Change a receiver of webhooks.

@@ -16,6 +16,7 @@ from app.webhooks.resolver import NameNotResolved, SystemResolver
 from app.webhooks.sender import WebhookSender
 
 HOST = "hooks.example.com"
+TENANT = "tenant_1"
 LOOPBACK = ReceiverPolicy.of(ports=(443,), receivers=("127.0.0.0/8",))
 PUBLIC_ONLY = ReceiverPolicy.of(ports=tuple(range(1, 65_536)), receivers=())
 
@@ -27,8 +28,8 @@ class Answers:
         self.answers = list(answers)
         self.asked: list[str] = []
 
-    def addresses(self, host: str, *, timeout_s: float) -> list[str]:
-        assert timeout_s > 0
+    def addresses(self, host: str, *, tenant_id: str, timeout_s: float) -> list[str]:
+        assert (tenant_id, timeout_s > 0) == (TENANT, True)
         self.asked.append(host)
         if not self.answers:
             raise NameNotResolved(host)
@@ -48,12 +49,14 @@ def _sender(
 
 
 def _send(sender: WebhookSender, url: str) -> tuple[int | None, str | None]:
-    attempt = sender.send(url, headers={"webhook-id": "evt_1"}, body='{"a": 1}')
+    attempt = sender.send(url, tenant_id=TENANT, headers={"webhook-id": "evt_1"}, body='{"a": 1}')
     return attempt.status, attempt.error
 
 
 def test_it_arrives_as_it_was_sent(receiver: WebhookReceiver) -> None:
-    attempt = _sender().send(f"{receiver.url}?a=b", headers={"webhook-id": "evt_1"}, body='{"a": "\u00e4"}')
+    attempt = _sender().send(
+        f"{receiver.url}?a=b", tenant_id=TENANT, headers={"webhook-id": "evt_1"}, body='{"a": "\u00e4"}'
+    )
     assert attempt.was_taken
     (got,) = receiver.received
     assert (got.path, got.id, got.event) == ("/hook?a=b", "evt_1", {"a": "\u00e4"})
@@ -70,7 +73,7 @@ def test_the_address_that_was_judged_is_the_one_that_is_connected_to(receiver: W
 
 def test_a_name_that_was_rebound_to_a_private_address_is_refused_at_the_connection(receiver: WebhookReceiver) -> None:
     resolver = Answers(["93.184.215.14"], ["127.0.0.1"])
-    assert resolver.addresses(HOST, timeout_s=1) == ["93.184.215.14"]  # when it was registered
+    assert resolver.addresses(HOST, tenant_id=TENANT, timeout_s=1) == ["93.184.215.14"]  # when it was registered
     sender = _sender(PUBLIC_ONLY, resolver=resolver)
     assert _send(sender, f"https://{HOST}:{receiver.port}/") == (None, "receiver_refused")
     assert receiver.received == []
@@ -86,7 +89,7 @@ def test_loopback_is_refused_however_it_is_written(receiver: WebhookReceiver, ho
 def test_a_redirect_is_not_followed(receiver: WebhookReceiver) -> None:
     with webhook_receiver() as inside:
         receiver.reply = lambda _: Reply(302, {"Location": inside.url})
-        attempt = _sender().send(receiver.url, headers={}, body="{}")
+        attempt = _sender().send(receiver.url, tenant_id=TENANT, headers={}, body="{}")
         assert (attempt.status, attempt.was_taken) == (302, False)
         assert inside.received == []
 
