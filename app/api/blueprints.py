@@ -182,7 +182,7 @@ class ApiBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest ships no t
             doc.setdefault("parameters", []).append(PARAMETER_DOC)
         by_status: dict[int, list[type[errors.NightshiftError]]] = {}
         for refusal in refusals:
-            by_status.setdefault(int(kind_of(refusal).status), []).append(refusal)
+            by_status.setdefault(self.error_status(refusal), []).append(refusal)
         responses = doc.setdefault("responses", {})
         if self.access is Access.OPEN:
             doc["security"] = []
@@ -198,6 +198,10 @@ class ApiBlueprint(Blueprint):  # type: ignore[misc]  # flask-smorest ships no t
             "description": " ".join(dict.fromkeys(first_line(refusal) for refusal in refusals)),
             "content": {"application/json": {"schema": schema, "examples": examples}},
         }
+
+    def error_status(self, refusal: type[errors.NightshiftError]) -> int:
+        """What HTTP says."""
+        return int(kind_of(refusal).status)
 
     def error_example(self, refusal: type[errors.NightshiftError]) -> dict[str, Any]:
         """Such a body."""

@@ -104,12 +104,14 @@ def _internal() -> Response:
 def _response(
     kind: ErrorKind, *, code: str, message: str, param: str | None = None, retryable: bool = False
 ) -> Response:
+    status: int = kind.status
     if speaks_anthropic():
+        status = kind.anthropic_status
         body = anthropic_body(kind, message=message, request_id=g.request_id)
     else:
         error = {"type": kind.type, "code": code, "message": message, "param": param, "retryable": retryable}
         body = {"error": {**error, "request_id": g.request_id}}
-    return Response(current_app.json.dumps(body), status=kind.status, mimetype="application/json")
+    return Response(current_app.json.dumps(body), status=status, mimetype="application/json")
 
 
 def anthropic_body(kind: ErrorKind, *, message: str, request_id: str) -> dict[str, Any]:

@@ -24,9 +24,15 @@ class ErrorKind:
         """The ``type`` in the words of the Anthropic API."""
         return _ANTHROPIC_TYPES.get(self.status, _ANTHROPIC_REQUEST if self.status < _SERVERS else "api_error")
 
+    @property
+    def anthropic_status(self) -> int:
+        """The status there: what is out of order on our side has a number of its own, and a class in its SDK."""
+        return _OVERLOADED if self.status is HTTPStatus.SERVICE_UNAVAILABLE else self.status
+
 
 _SERVERS = HTTPStatus.INTERNAL_SERVER_ERROR
 _ANTHROPIC_REQUEST = "invalid_request_error"
+_OVERLOADED = 529
 _ANTHROPIC_TYPES = {
     HTTPStatus.UNAUTHORIZED: "authentication_error",
     HTTPStatus.FORBIDDEN: "permission_error",

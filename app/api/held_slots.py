@@ -15,12 +15,14 @@ from contextlib import AbstractContextManager, contextmanager
 from app.api import context
 from app.errors import TooManyAtOnce
 
-TENANT_SHARE = 4
-"""One tenant may hold one thread in so many with requests of one kind."""
 RETRY_S = 5.0
 
 RECEIVER = "test webhooks"
 """The kind that waits for a tenant's receiver."""
+MODEL = "synchronous requests"
+"""The kind that waits for a model."""
+_SHARES = {RECEIVER: 4, MODEL: 2}
+"""One tenant may hold one thread in so many with requests of one kind."""
 
 
 class HeldSlots:
@@ -62,5 +64,5 @@ def take(tenant_id: str, kind: str) -> AbstractContextManager[None]:
     Raises:
         TooManyAtOnce: when it is entered; the tenant holds its share.
     """
-    most = max(1, context.wiring().settings.api_threads // TENANT_SHARE)
+    most = max(1, context.wiring().settings.api_threads // _SHARES[kind])
     return _SLOTS.take(tenant_id, kind, most=most)

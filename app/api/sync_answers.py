@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Response
 
-from app.api import context
+from app.api import context, held_slots
 from app.errors import (
     BrokerUnavailable,
     ContextLengthExceeded,
@@ -15,6 +15,7 @@ from app.errors import (
     ModelNotFound,
     NoWorkerForModel,
     SyncTimedOut,
+    TooManyAtOnce,
 )
 from app.services.answer_sync import answer_sync
 
@@ -26,6 +27,7 @@ REFUSALS = (
     DependencyFailed,
     SyncTimedOut,
     EngineFailed,
+    TooManyAtOnce,
 )
 """How such a route can refuse."""
 
@@ -37,5 +39,6 @@ def answered(endpoint: str, body: dict[str, Any]) -> Response:
         body: a request in the shape of the endpoint, as it would stand in a line of a batch.
     """
     own = context.context()
-    answer = answer_sync(wiring=own.wiring, lane=own.sync_lane, endpoint=endpoint, body=body)
+    with held_slots.take(context.tenant_id(), held_slots.MODEL):
+        answer = answer_sync(wiring=own.wiring, lane=own.sync_lane, endpoint=endpoint, body=body)
     return Response(answer, mimetype="application/json")

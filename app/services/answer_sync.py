@@ -92,7 +92,7 @@ def _live_pool(wiring: Wiring, model: ModelSpec) -> str:
     pool = next((pool for pool in model.pools if pool in alive), None)
     if pool is None:
         raise NoWorkerForModel(
-            f"no worker that serves {model.alias} is alive; try again, or send a job, which waits for one",
+            f"no worker that serves {model.alias} takes work now; try again, or send a job, which waits for one",
             retry_after_s=NO_WORKER_RETRY_AFTER_S,
         )
     return pool

@@ -34,6 +34,10 @@ class AnthropicBlueprint(ApiBlueprint):
         super().__init__(name, description=description, **kwargs)
         self.before_request(_check_version)
 
+    def error_status(self, refusal: type[errors.NightshiftError]) -> int:
+        """See ``ApiBlueprint``."""
+        return int(kind_of(refusal).anthropic_status)
+
     def error_example(self, refusal: type[errors.NightshiftError]) -> dict[str, Any]:
         """See ``ApiBlueprint``."""
         return anthropic_body(kind_of(refusal), message=first_line(refusal), request_id=EXAMPLE_REQUEST_ID)

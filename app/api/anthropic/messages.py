@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.api import context
+from app.api import context, held_slots
 from app.api.anthropic.blueprint import AnthropicBlueprint, api_version
 from app.api.sync_answers import REFUSALS
 from app.schemas.messages import MessageRequestSchema, MessageSchema
@@ -27,4 +27,5 @@ def post_message(params: dict[str, Any]) -> dict[str, Any]:
     Served by the same chat models as batches. Streaming is not there yet.
     """
     own = context.context()
-    return answer_message(wiring=own.wiring, lane=own.sync_lane, params=params, version=api_version())
+    with held_slots.take(context.tenant_id(), held_slots.MODEL):
+        return answer_message(wiring=own.wiring, lane=own.sync_lane, params=params, version=api_version())

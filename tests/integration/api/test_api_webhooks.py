@@ -189,7 +189,7 @@ def test_a_tenant_whose_samples_hold_its_share_of_the_threads_is_refused_and_oth
     endpoint, others = made(api, url=receiver.url), made(other, url=receiver.url)
     sample = {"event_type": "job.failed"}
     with ExitStack() as under_way, app.app_context():
-        for _ in range(core.wiring.settings.api_threads // held_slots.TENANT_SHARE):
+        for _ in range(core.wiring.settings.api_threads // 4):
             under_way.enter_context(held_slots.take(core.tenant_id, held_slots.RECEIVER))
         refused = api.post(f"{PATH}/{endpoint['id']}/test", json=sample)
         assert (refused.status_code, refused.json["error"]["code"]) == (429, "too_many_at_once")

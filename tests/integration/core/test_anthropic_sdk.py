@@ -293,6 +293,16 @@ def test_both_ways_to_send_a_key_are_taken_and_a_wrong_one_is_told_apart(api: Se
     assert refusal.value.type == "authentication_error"
 
 
+def test_a_message_that_no_worker_can_answer_is_an_overload_and_says_when_to_come_back(
+    client: anthropic.Anthropic,
+) -> None:
+    with pytest.raises(anthropic.InternalServerError) as refused:
+        client.with_options(max_retries=0).messages.create(**requested("id")["params"])
+    assert type(refused.value).__name__ == "OverloadedError"
+    assert (refused.value.status_code, refused.value.type) == (529, "overloaded_error")
+    assert int(refused.value.response.headers["Retry-After"]) >= 1
+
+
 def test_another_tenants_batch_is_as_good_as_absent(api: ServedCore, client: anthropic.Anthropic) -> None:
     batch = create(client, requested("a"))
     api.core.drive(job_id_of(batch))
