@@ -47,7 +47,7 @@ class DeliveryState(StrEnum):
     PENDING = "pending"  # to be sent, or sent again
     DELIVERED = "delivered"  # the receiver answered 2xx
     FAILED = "failed"  # given up: the receiver did not take it for a day
-    DROPPED = "dropped"  # its endpoint was deleted
+    DROPPED = "dropped"  # its endpoint was deleted, or newer progress took its place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,8 @@ JOBS_AT_ONCE = 100
 def tell_progress(*, wiring: Wiring) -> int:
     """Write one event for each running job that somebody wants to hear of and that has come further since the last.
 
-    Not sooner than ``webhook_progress_s`` behind the last, and not while that is still to be delivered: a receiver that
-    was away hears of the end and not of all that led to it.
+    Not sooner than ``webhook_progress_s`` behind the last. A receiver that was away hears of the last and not of all
+    that led to it.
 
     Returns:
         How many jobs were told of.

@@ -141,6 +141,14 @@ class WebhookDeliveries:
             put_off = webhook_deliveries.update().where(_IS_DUE, _goes_to(delivery))
             until = func.now() + min(pause, MOST_PUT_OFF)
             self._connection.execute(put_off.values(next_attempt_at=until))
+            if delivery.attempt > OTHERS_FAULT:
+                self._give_up_as_old(delivery, patience_s)
+
+    def _give_up_as_old(self, delivery: ClaimedDelivery, patience_s: float) -> None:
+        """End what has waited for the same receiver for too long as well: no attempt of its own would tell more."""
+        waiting = webhook_deliveries.update().where(_IS_PENDING, _IS_UNCLAIMED, _goes_to(delivery))
+        old = waiting.where(webhook_deliveries.c.created_at + timedelta(seconds=patience_s) <= func.now())
+        self._connection.execute(old.values(state=DeliveryState.FAILED, ended_at=func.now()))
 
     def get(self, tenant_id: str, delivery_id: str, *, param: str = "id") -> Delivery:
         """One delivery of a tenant.

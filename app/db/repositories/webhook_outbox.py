@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, func, select
@@ -12,7 +14,7 @@ from sqlalchemy.dialects.postgresql import array
 from app.db.tables import webhook_deliveries, webhook_endpoints
 from app.domain.ids import new_id
 from app.domain.jobs import Counts, Job
-from app.domain.webhooks import PROGRESS, events_of, job_payload
+from app.domain.webhooks import PROGRESS, DeliveryState, events_of, job_payload
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +36,43 @@ class WebhookOutbox:
         self._tell(job, events_of(job), counts)
 
     def tell_progress(self, job: Job, counts: Counts) -> None:
-        """Tell whoever asked for it how far a job has come."""
-        self._tell(job, (PROGRESS,), counts)
+        """Tell whoever asked for it how far a job has come.
 
-    def _tell(self, job: Job, event_types: Sequence[str], counts: Counts) -> None:
+        It takes the place of what a receiver was to be told before and has not taken, and waits as long as that.
+        """
+        self._tell(job, (PROGRESS,), counts, not_before=self._drop_progress(job))
+
+    def _drop_progress(self, job: Job) -> dict[str, datetime]:
+        """Drop what is still to be told of a job's progress and not being sent; by address, when its turn was."""
+        overtaken = (
+            webhook_deliveries.update()
+            .where(
+                webhook_deliveries.c.job_id == job.id,
+                webhook_deliveries.c.event_type == PROGRESS,
+                webhook_deliveries.c.state == DeliveryState.PENDING,
+                func.coalesce(webhook_deliveries.c.claimed_until, func.now()) <= func.now(),
+            )
+            .values(state=DeliveryState.DROPPED, ended_at=func.now())
+            .returning(webhook_deliveries.c.url, webhook_deliveries.c.next_attempt_at)
+        )
+        return {row.url: row.next_attempt_at for row in self._connection.execute(overtaken)}
+
+    def _tell(
+        self,
+        job: Job,
+        event_types: Sequence[str],
+        counts: Counts,
+        *,
+        not_before: Mapping[str, datetime] = MappingProxyType({}),
+    ) -> None:
         if not event_types:
             return
         destinations = list(self._destinations(job, event_types))
         if not destinations:
             return
         rows = [row for event_type in event_types for row in self._rows(job, event_type, counts, destinations)]
+        for row in rows:
+            row["next_attempt_at"] = not_before.get(row["url"], row["next_attempt_at"])
         if rows:
             self._connection.execute(webhook_deliveries.insert(), rows)
 
@@ -80,6 +109,7 @@ class WebhookOutbox:
                 "endpoint_id": destination.endpoint_id,
                 "url": destination.url,
                 "payload": payload,
+                "next_attempt_at": now,
             }
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, and_, any_, exists, func, literal, or_, selec
 
 from app.db.tables import chunks, jobs, webhook_deliveries, webhook_endpoints
 from app.domain.states import ChunkState, JobState
-from app.domain.webhooks import PROGRESS, DeliveryState
+from app.domain.webhooks import PROGRESS
 
 _ONE_AT_A_TIME = 0x70726F67  # "prog"
 
@@ -28,9 +28,7 @@ class WebhookProgress:
         """Running jobs that somebody wants to hear of, with a chunk that ended since they were told of last."""
         told = webhook_deliveries.alias("told")
         told_of_job = and_(told.c.job_id == jobs.c.id, told.c.event_type == PROGRESS)
-        too_soon = or_(
-            told.c.state == DeliveryState.PENDING, told.c.created_at > func.now() - timedelta(seconds=every_s)
-        )
+        too_soon = told.c.created_at > func.now() - timedelta(seconds=every_s)
         last_told_at = select(func.max(told.c.created_at)).where(told_of_job).correlate(jobs).scalar_subquery()
         wanted_by_endpoint = exists().where(
             webhook_endpoints.c.tenant_id == jobs.c.tenant_id,

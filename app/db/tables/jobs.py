@@ -130,6 +130,8 @@ jobs = Table(
         ),
     ),
     Index("ix_jobs_finished_at", "finished_at", postgresql_where=text("finished_at IS NOT NULL")),
+    # The list of message batches, of which a tenant with many other jobs may have few.
+    Index("ix_jobs_messages", "tenant_id", "created_at", "id", postgresql_where=text("dialect = 'anthropic'")),
 )
 
 # Jobs that share one input above a job's limits. Its state is never stored: it follows from the members'.

@@ -17,7 +17,7 @@ from webhook_receiver import Reply, WebhookReceiver, webhook_receiver
 
 from app.db.repositories.jobs import Jobs
 from app.db.repositories.tenants import Tenants
-from app.db.repositories.webhook_deliveries import WebhookDeliveries
+from app.db.repositories.webhook_deliveries import OTHERS_FAULT, WebhookDeliveries
 from app.db.tables import webhook_deliveries
 from app.domain.jobs import Dialect, JobWebhook
 from app.domain.states import JobState
@@ -321,6 +321,22 @@ def test_pauses_grow_until_the_delivery_is_given_up(core: CoreMachine, receiver:
     assert (row["state"], len(row["attempts"]), row["ended_at"] is not None) == ("failed", 4, True)
 
 
+def test_what_waited_as_long_for_a_receiver_is_given_up_with_what_it_did_not_take(
+    core: CoreMachine, receiver: WebhookReceiver
+) -> None:
+    register(core, receiver.url)
+    receiver.reply = lambda _: Reply(500)
+    old = [ended_job(core) for _ in range(3)]
+    core.sql("UPDATE webhook_deliveries SET created_at = now() - make_interval(secs => :s)", s=PATIENCE_S)
+    core.sql("UPDATE webhook_deliveries SET n_attempts = :n WHERE job_id = :id", n=OTHERS_FAULT, id=old[0])
+    new = ended_job(core)
+    core.sql("UPDATE webhook_deliveries SET next_attempt_at = now() - interval '1 s' WHERE job_id = :id", id=old[0])
+    deliver_due(core)
+    assert [row["state"] for job_id in old for row in deliveries(core, job_id)] == ["failed"] * 3
+    assert [row["state"] for row in deliveries(core, new)] == ["pending"]
+    assert len(receiver.received) == 1
+
+
 # -- who sends
 
 
@@ -456,14 +472,35 @@ def test_progress_is_told_now_and_then_while_chunks_end(core: CoreMachine, recei
     core.run(chunks[0])
     assert tell_progress(wiring=core.wiring) == 1
     core.run(chunks[1])
-    assert tell_progress(wiring=core.wiring) == 0  # the first is not delivered yet
     assert deliver_due(core) == 1
-    assert tell_progress(wiring=core.wiring) == 0  # and then it is too soon
+    assert tell_progress(wiring=core.wiring) == 0  # it is too soon
     core.sql("UPDATE webhook_deliveries SET created_at = now() - make_interval(secs => :s)", s=PROGRESS_S)
     core.sql("UPDATE chunks SET finished_at = now() WHERE id = :id", id=chunks[1])
     assert tell_progress(wiring=core.wiring) == 1
     deliver_due(core)
     assert [got.event["data"]["counts"]["succeeded"] for got in receiver.received] == [4, 8]
+
+
+def test_a_dead_receiver_of_progress_silences_nobody_and_hears_of_the_last_when_it_is_back(
+    core: CoreMachine, receiver: WebhookReceiver
+) -> None:
+    register(core, receiver.url, "job.progress")
+    with webhook_receiver() as dead:
+        register(core, dead.url, "job.progress")
+        dead.reply = lambda _: Reply(503)
+        job_id = core.planned([good(f"item-{n}") for n in range(12)])
+        for chunk_id in core.granted(job_id):
+            core.run(chunk_id)
+            core.sql("UPDATE chunks SET finished_at = now() WHERE id = :id", id=chunk_id)
+            assert tell_progress(wiring=core.wiring) == 1
+            deliver_due(core)
+            core.sql("UPDATE webhook_deliveries SET created_at = now() - make_interval(secs => :s)", s=PROGRESS_S)
+        assert [got.event["data"]["counts"]["succeeded"] for got in receiver.received] == [4, 8]
+        assert len(dead.received) == 1, "what it did not take makes it wait"
+        dead.reply = lambda _: Reply()
+        pause_passes(core)
+        assert deliver_due(core) == 1
+        assert dead.received[-1].event["data"]["counts"]["succeeded"] == 8
 
 
 def test_nobody_hears_of_progress_who_did_not_ask(core: CoreMachine, receiver: WebhookReceiver) -> None:
@@ -487,7 +524,7 @@ def test_metrics_tell_how_much_is_still_to_be_told_and_for_how_long(
 ) -> None:
     def metrics() -> dict[str, float]:
         found = WebhookCollector(core.wiring.database).collect()
-        return {metric.name: metric.samples[0].value for metric in found}
+        return {sample.name: sample.value for metric in found for sample in metric.samples}
 
     register(core, receiver.url)
     ended_job(core)
@@ -495,7 +532,11 @@ def test_metrics_tell_how_much_is_still_to_be_told_and_for_how_long(
     assert metrics()["nightshift_webhooks_pending"] == 1
     assert 90 <= metrics()["nightshift_webhooks_overdue_seconds"] < 120
     deliver_due(core)
-    assert metrics() == {"nightshift_webhooks_pending": 0, "nightshift_webhooks_overdue_seconds": 0}
+    assert metrics() == {
+        "nightshift_webhooks_pending": 0,
+        "nightshift_webhooks_overdue_seconds": 0,
+        "nightshift_webhooks_ended": 1,
+    }
 
 
 def test_deliveries_that_are_over_are_swept_with_the_events(core: CoreMachine, receiver: WebhookReceiver) -> None:
