@@ -89,7 +89,7 @@ class Jobs:
 
     def lock(self, job_id: str) -> Job:
         """One job, its row locked until the end of the transaction. Lock a job before its chunks."""
-        return self._one(select(*_FIELDS).where(jobs.c.id == job_id).with_for_update(), job_id)
+        return self._one(select(*_FIELDS).where(jobs.c.id == job_id).with_for_update(key_share=True), job_id)
 
     def list(self, tenant_id: str, *, limit: int, after: str | None, filters: JobFilters) -> list[Job]:
         """A tenant's jobs, newest first, behind the job ``after``; one that was deleted since still marks its place.
@@ -206,7 +206,7 @@ class Jobs:
     def lock_preparation(self, job_id: str, *, token: str) -> Job | None:
         """Lock the job's row; None where this token may no longer plan it."""
         query = select(*_FIELDS).where(jobs.c.id == job_id, _IS_UNPLANNED, jobs.c.prepare_token == token)
-        row = self._connection.execute(query.with_for_update()).mappings().one_or_none()
+        row = self._connection.execute(query.with_for_update(key_share=True)).mappings().one_or_none()
         return None if row is None else _job(row)
 
     def unprepared(self, limit: int) -> Sequence[str]:

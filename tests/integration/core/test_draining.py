@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from core_machine import CoreMachine, Interrupted
 from seeded_work import expected_of, good
 
+from app.db.repositories.jobs import Jobs
 from app.domain.states import JobState
 from app.domain.workers import Worker, WorkerState
 from app.errors import NotFound
@@ -51,6 +53,15 @@ def test_a_drained_worker_finishes_its_chunk_and_gets_no_other(core: CoreMachine
     undrain(core)
     assert core.drive(job_id).state is JobState.SUCCEEDED
     core.checker.check_job(job_id, expected_of(MANY))
+
+
+def test_a_drain_does_not_wait_for_who_claims_a_chunk_meanwhile(core: CoreMachine) -> None:
+    """A claim locks the job and then the chunk; the drain has the chunk and writes an event that refers to the job."""
+    job_id = core.planned(MANY)
+    core.granted(job_id)
+    with ThreadPoolExecutor(1) as pool, core.wiring.database.begin() as connection:
+        Jobs(connection).lock(job_id)
+        assert pool.submit(drain, core).result(timeout=10).drained_at is not None
 
 
 def test_a_message_sent_before_the_drain_finds_nothing_to_do(core: CoreMachine) -> None:
