@@ -48,6 +48,8 @@ _IS_PENDING = webhook_deliveries.c.state == DeliveryState.PENDING
 _IS_UNCLAIMED = or_(webhook_deliveries.c.claimed_until.is_(None), webhook_deliveries.c.claimed_until <= func.now())
 OTHERS_FAULT = 3
 """So many failed attempts may be due to what the receiver was in; one that fails more often is at fault itself."""
+NO_ANSWER = "receiver_gave_no_answer"
+"""In the log of what was given up with another delivery, without an attempt of its own."""
 MOST_PUT_OFF = timedelta(minutes=5)
 """What else waits for a receiver that did not take something is put off by so much at most."""
 _IS_DUE = and_(_IS_PENDING, webhook_deliveries.c.next_attempt_at <= func.now(), _IS_UNCLAIMED)
@@ -148,7 +150,9 @@ class WebhookDeliveries:
         """End what has waited for the same receiver for too long as well: no attempt of its own would tell more."""
         waiting = webhook_deliveries.update().where(_IS_PENDING, _IS_UNCLAIMED, _goes_to(delivery))
         old = waiting.where(webhook_deliveries.c.created_at + timedelta(seconds=patience_s) <= func.now())
-        self._connection.execute(old.values(state=DeliveryState.FAILED, ended_at=func.now()))
+        told = _told(delivery, Attempt(None, NO_ANSWER, 0.0))
+        ended = {"state": DeliveryState.FAILED, "ended_at": func.now()}
+        self._connection.execute(old.values(attempts=webhook_deliveries.c.attempts.concat(told), **ended))
 
     def get(self, tenant_id: str, delivery_id: str, *, param: str = "id") -> Delivery:
         """One delivery of a tenant.
@@ -218,12 +222,6 @@ class WebhookDeliveries:
 
     def _record(self, delivery: ClaimedDelivery, attempt: Attempt, **values: Any) -> bool:
         """Write down what came of an attempt, unless the delivery is somebody else's by now."""
-        told = {
-            "at": delivery.claimed_at.isoformat().replace("+00:00", "Z"),
-            "status": attempt.status,
-            "error": attempt.error,
-            "duration_s": attempt.duration_s,
-        }
         statement = (
             webhook_deliveries.update()
             .where(
@@ -231,9 +229,20 @@ class WebhookDeliveries:
                 _IS_PENDING,
                 webhook_deliveries.c.n_attempts == delivery.attempt,
             )
-            .values(attempts=webhook_deliveries.c.attempts.concat(literal([told], JSONB)), **values)
+            .values(attempts=webhook_deliveries.c.attempts.concat(_told(delivery, attempt)), **values)
         )
         return self._connection.execute(statement).rowcount == 1
+
+
+def _told(delivery: ClaimedDelivery, attempt: Attempt) -> ColumnElement[Any]:
+    """An attempt as the log of a delivery has it."""
+    told = {
+        "at": delivery.claimed_at.isoformat().replace("+00:00", "Z"),
+        "status": attempt.status,
+        "error": attempt.error,
+        "duration_s": attempt.duration_s,
+    }
+    return literal([told], JSONB)
 
 
 def _goes_to(delivery: ClaimedDelivery) -> ColumnElement[bool]:

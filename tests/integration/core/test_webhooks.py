@@ -17,7 +17,7 @@ from webhook_receiver import Reply, WebhookReceiver, webhook_receiver
 
 from app.db.repositories.jobs import Jobs
 from app.db.repositories.tenants import Tenants
-from app.db.repositories.webhook_deliveries import OTHERS_FAULT, WebhookDeliveries
+from app.db.repositories.webhook_deliveries import NO_ANSWER, OTHERS_FAULT, WebhookDeliveries
 from app.db.tables import webhook_deliveries
 from app.domain.jobs import Dialect, JobWebhook
 from app.domain.states import JobState
@@ -335,6 +335,10 @@ def test_what_waited_as_long_for_a_receiver_is_given_up_with_what_it_did_not_tak
     assert [row["state"] for job_id in old for row in deliveries(core, job_id)] == ["failed"] * 3
     assert [row["state"] for row in deliveries(core, new)] == ["pending"]
     assert len(receiver.received) == 1
+    reasons = [
+        attempt["error"] for job_id in old[1:] for row in deliveries(core, job_id) for attempt in row["attempts"]
+    ]
+    assert reasons == [NO_ANSWER] * 2
 
 
 # -- who sends
