@@ -11,6 +11,11 @@ from fault_lab import KILL_WITHIN_S, FaultLab
 from seeded_work import good
 from sqlalchemy import text
 
+THE_FINALISER_WAITS = (
+    "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'SELECT webhook_endpoints.id%'"
+)
+"""It has written the end of the job and asks who is to be told of it."""
+
 pytestmark = [pytest.mark.matrix, pytest.mark.timeout(240)]
 
 
@@ -88,7 +93,7 @@ def test_killed_while_finalising(lab: FaultLab) -> None:
     with lab.fault(
         5,
         "the control worker dies while it closes a job",
-        injected="the job's row locked until the finaliser waits for it, then `kill -9` of the control worker",
+        injected="what the finaliser reads last locked until it waits, then `kill -9` of the control worker",
         happens="its transaction is rolled back; the message comes again, or the dispatcher sends it",
         within_s=KILL_WITHIN_S,
     ) as fault:
@@ -97,9 +102,8 @@ def test_killed_while_finalising(lab: FaultLab) -> None:
         fault.jobs[job_id] = items
         chunk = lab.rig.wait_until_running(job_id)
         with lab.rig.wiring.database.begin() as connection:
-            connection.execute(text("SELECT 1 FROM jobs WHERE id = :id FOR KEY SHARE"), {"id": job_id})
-            waits = "SELECT 1 FROM pg_locks WHERE NOT granted"
-            lab.stack.wait_until(lambda: bool(lab.rig.sql(waits)), timeout_s=20, what="somebody who waits")
+            connection.execute(text("LOCK TABLE webhook_endpoints IN ACCESS EXCLUSIVE MODE"))
+            lab.stack.wait_until(lambda: bool(lab.rig.sql(THE_FINALISER_WAITS)), timeout_s=20, what="the finaliser")
             lab.stack.kill("control")
         fault.is_over()
     assert chunk["job_id"] == job_id
