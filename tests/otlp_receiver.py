@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from posted_bodies import posted_bodies
 
 ARRIVE_WITHIN_S = 30.0
 
@@ -73,25 +71,12 @@ class OtlpReceiver:
 def otlp_receiver() -> Iterator[OtlpReceiver]:
     """A collector on a port of its own until the block ends."""
 
-    class Collector(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            assert self.path == "/v1/traces"
-            receiver.take(gzip.decompress(body) if self.headers["content-encoding"] == "gzip" else body)
-            self.send_response(200)
-            self.send_header("content-length", "0")
-            self.end_headers()
+    receiver = OtlpReceiver("")
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-            """Quiet."""
+    def take(path: str, body: bytes) -> None:
+        assert path == "/v1/traces"
+        receiver.take(body)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Collector)
-    receiver = OtlpReceiver(f"http://127.0.0.1:{server.server_port}")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with posted_bodies(take) as port:
+        receiver.endpoint = f"http://127.0.0.1:{port}"
         yield receiver
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
+
+from posted_bodies import posted_bodies
 
 ARRIVE_WITHIN_S = 30.0
 
@@ -43,24 +42,7 @@ class SentryReceiver:
 def sentry_receiver() -> Iterator[SentryReceiver]:
     """A Sentry on a port of its own until the block ends."""
 
-    class Ingest(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            receiver.envelopes.append(gzip.decompress(body) if self.headers["content-encoding"] == "gzip" else body)
-            self.send_response(200)
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Ingest)
-    receiver = SentryReceiver(f"http://public@127.0.0.1:{server.server_port}/1")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    receiver = SentryReceiver("")
+    with posted_bodies(lambda _path, body: receiver.envelopes.append(body)) as port:
+        receiver.dsn = f"http://public@127.0.0.1:{port}/1"
         yield receiver
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
