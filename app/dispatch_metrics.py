@@ -8,16 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
+from app.database_collector import DatabaseCollector
 from app.db.repositories.leadership import find_leader
 from app.db.session import Database
-from app.errors import NightshiftError
-
-log = structlog.get_logger(__name__)
 
 LOOK_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
@@ -40,24 +36,16 @@ GRANTS_PUBLISHED_AGAIN = Counter(
 )
 
 
-class LeaderCollector(Collector):
+class LeaderCollector(DatabaseCollector):
     """Asks at scrape time who leads."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def describe(self) -> Iterator[Metric]:
-        """Nothing: the registry would else collect at registration, when Postgres may not be up."""
-        return iter(())
-
-    def collect(self) -> Iterator[Metric]:
-        """Whether there is a leader, and since when it is silent; nothing where Postgres does not answer."""
-        try:
-            with self._database.begin() as connection:
-                leader = find_leader(connection)
-        except NightshiftError as error:
-            log.warning("metrics_without_database", reason=error.message)
-            return
+    def read(self) -> Iterator[Metric]:
+        """Whether there is a leader, and since when it is silent."""
+        with self._database.begin() as connection:
+            leader = find_leader(connection)
         leads = GaugeMetricFamily("nightshift_dispatcher_leaders", "Dispatchers that lead: 1, or 0 where none does")
         leads.add_metric([], 0.0 if leader is None else 1.0)
         lag = GaugeMetricFamily("nightshift_dispatcher_lag_seconds", "Since the leader began its last look")

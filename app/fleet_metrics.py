@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import structlog
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
+from app.database_collector import DatabaseCollector
 from app.db.session import Database
-from app.errors import NightshiftError
 from app.services.scale_pools import scale_pools
 from config.models import ModelSpec
 from config.settings import Settings
 
 WANTED_WORKERS = "nightshift_wanted_workers"
 
-log = structlog.get_logger(__name__)
 
-
-class FleetCollector(Collector):
+class FleetCollector(DatabaseCollector):
     """Works out the scale of every pool at scrape time: a few sums over the jobs that are live."""
 
     def __init__(self, settings: Settings, models: Mapping[str, ModelSpec], database: Database) -> None:
@@ -27,18 +23,10 @@ class FleetCollector(Collector):
         self._models = models
         self._database = database
 
-    def describe(self) -> Iterator[Metric]:
-        """Nothing: the registry would else collect at registration, when Postgres may not be up."""
-        return iter(())
-
-    def collect(self) -> Iterator[Metric]:
-        """The scale of every pool; nothing where Postgres does not answer, which leaves an autoscaler as it is."""
-        try:
-            with self._database.begin() as connection:
-                scales = scale_pools(connection, settings=self._settings, models=self._models)
-        except NightshiftError as error:
-            log.warning("fleet_without_database", reason=error.message)
-            return
+    def read(self) -> Iterator[Metric]:
+        """The scale of every pool; where there is none to tell, an autoscaler leaves it as it is."""
+        with self._database.begin() as connection:
+            scales = scale_pools(connection, settings=self._settings, models=self._models)
         wanted = GaugeMetricFamily(WANTED_WORKERS, "Workers that the backlog asks for", labels=["pool"])
         live = GaugeMetricFamily("nightshift_live_workers", "Workers that take chunks", labels=["pool"])
         backlog = GaugeMetricFamily(

@@ -5,24 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 
-import structlog
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
+from app.database_collector import DatabaseCollector
 from app.db.session import Database
 from app.domain.stats import AlertCode, Percentiles, ServedStats, ServiceStats, pools_of
-from app.errors import NightshiftError
 from app.services.count_stats import KnownStats
 from config.models import ModelSpec
 from config.settings import Settings
-
-log = structlog.get_logger(__name__)
 
 UNPLANNED, ALL = "unplanned", "all"
 """Labels for jobs that have no pool yet, and for all classes together."""
 
 
-class ServiceCollector(Collector):
+class ServiceCollector(DatabaseCollector):
     """Reads the figures at scrape time."""
 
     def __init__(self, database: Database, settings: Settings, models: Mapping[str, ModelSpec]) -> None:
@@ -31,18 +27,10 @@ class ServiceCollector(Collector):
         self._models = models
         self._known = KnownStats()
 
-    def describe(self) -> Iterator[Metric]:
-        """Nothing: the registry would else collect at registration, when Postgres may not be up."""
-        return iter(())
-
-    def collect(self) -> Iterator[Metric]:
-        """Every metric; none where Postgres does not answer."""
-        try:
-            stats = self._known.read(self._database, self._settings, self._models)
-        except NightshiftError as error:
-            log.warning("metrics_without_database", reason=error.message)
-        else:
-            yield from service_metrics(stats)
+    def read(self) -> Iterator[Metric]:
+        """What ``/v1/stats`` says."""
+        stats = self._known.read(self._database, self._settings, self._models)
+        yield from service_metrics(stats)
 
 
 def service_metrics(stats: ServiceStats) -> Iterator[Metric]:
